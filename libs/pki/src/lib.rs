@@ -1,0 +1,3 @@
+//! All ASN.1 of the stack.
+
+pub mod timestamp;

@@ -1,0 +1,3 @@
+//! `sealwright`.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! `sealwrightd`.
+
+fn main() {}
