@@ -1,3 +1,24 @@
-//! All ASN.1 of the stack.
+//! All ASN.1 of the stack: certificates and their profile, paths, requests, signed certificate timestamps, RFC 3161.
+//!
+//! Pure: bytes, time and randomness come in as arguments, and nothing here opens a file or a socket. Which algorithms
+//! exist is `sealwright-crypto`'s answer; Merkle trees and log entries are `sealwright-tlog`'s; what a bundle proves is
+//! `sealwright-bundle`'s verdict, to which [`chain`], [`profile`] and [`sct`] contribute.
+//!
+//! Rendering of certificates is behind the feature `issue`: a verifier does without it, and without `rcgen`.
 
+pub mod algorithm;
+pub mod asn1;
+pub mod certificate;
+pub mod chain;
+pub mod error;
+pub mod name;
+mod name_constraints;
+pub mod oid;
+pub mod pem;
 pub mod timestamp;
+
+pub use algorithm::SignatureScheme;
+pub use certificate::{Certificate, Extension, GeneralName, parse_pem_chain, pem_chain};
+pub use chain::{Purpose, VerifiedChain, verify_chain, verify_precertificate_chain};
+pub use const_oid::ObjectIdentifier;
+pub use error::{ChainFault, DerFault, Error};
