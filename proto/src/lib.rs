@@ -99,6 +99,7 @@ pub mod sealwright {
         pub mod v1 {
             include!(concat!(env!("OUT_DIR"), "/sealwright.trust.v1.rs"));
             include!(concat!(env!("OUT_DIR"), "/sealwright.trust.v1.serde.rs"));
+            include!("trust_proof.rs");
         }
     }
 }
