@@ -203,6 +203,15 @@ pub fn sha256_concat(parts: &[&[u8]]) -> [u8; 32] {
     out
 }
 
+/// SHA-1 of `data`, for names alone: old timestamp tokens identify their signer's certificate by it (ESSCertID,
+/// RFC 2634). Nothing signed or stamped may be digested so, which is why no [`HashAlgorithm`] has it.
+pub fn sha1_identifier(data: &[u8]) -> [u8; 20] {
+    let digest = backend::digest(&backend::SHA1_FOR_LEGACY_USE_ONLY, data);
+    let mut bytes = [0; 20];
+    bytes.copy_from_slice(digest.as_ref());
+    bytes
+}
+
 /// Compares in time that depends on the lengths alone; unequal lengths are unequal.
 pub fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
     aws_lc_rs::constant_time::verify_slices_are_equal(a, b).is_ok()
@@ -227,6 +236,11 @@ mod tests {
             shown(HashAlgorithm::Sha512)
                 .starts_with("sha512:cf83e1357eefb8bdf1542850d66d8007d620e4050b5715dc")
         );
+    }
+
+    #[test]
+    fn the_legacy_identifier_is_sha1() {
+        assert_eq!(hex::encode(sha1_identifier(b"abc")), "a9993e364706816aba3e25717850c26c9cd0d89d");
     }
 
     #[test]
