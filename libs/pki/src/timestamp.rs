@@ -1,1 +1,23 @@
-//! RFC 3161 timestamps: request, TSTInfo, CMS SignedData.
+//! RFC 3161 timestamps: the request, the token an authority makes, and what a verifier believes of it.
+//!
+//! Three users: a client builds a [`TimeStampReq`] and [`verify`]s the answer; the authority parses the request and
+//! makes the answer from a [`TokenTemplate`] (or a [`rejection`]); a bundle verifier [`verify`]s stored answers years
+//! later. Nothing here asks the time: `genTime` comes in as an argument and goes out as a result.
+//!
+//! Signers are ECDSA P-256 and P-384 or RSA; digests are SHA-256, SHA-384 and SHA-512. Other embedded choices of
+//! RFC 5652 (several signers, key identifiers in place of issuer and serial, constructed octet strings) are refused,
+//! because published verifiers disagree about them.
+
+mod ber;
+mod error;
+mod names;
+mod request;
+mod response;
+mod token;
+mod verify;
+
+pub use error::{PkiFailureInfo, RequestError, TemplateError, TimeOutOfRange, TimestampError};
+pub use request::{MAX_NONCE_OCTETS, MessageImprint, RequestExtension, TimeStampReq, check_nonce, nonce_content};
+pub use response::MAX_RESPONSE_BYTES;
+pub use token::{Accuracy, PreparedToken, Stamp, TokenTemplate, rejection};
+pub use verify::{Authority, Expectation, Timestamp, VerifiedTimestamp, inspect, verify};
