@@ -1,0 +1,385 @@
+//! Accepting connections, watching them, letting them go.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::exchange::{Exchange, Shared};
+use super::limits::Limits;
+use crate::tls::PeerCertificate;
+
+/// HTTP/2 streams one connection may have open.
+const MAX_STREAMS: u32 = 256;
+/// HTTP/2: bytes of an answer that wait for a slow reader, per stream.
+const MAX_SEND_BUFFER: usize = 64 * 1024;
+/// HTTP/2: bytes a client may send on a connection before it must wait for us; one body of the default size.
+const CONNECTION_WINDOW: u32 = 4 << 20;
+/// HTTP/2: the same for one stream.
+const STREAM_WINDOW: u32 = 1 << 20;
+/// HTTP/2: how often a quiet peer is asked whether it still lives, and how long it may take to say so.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long to wait when the process is out of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long an idle connection may rest when three quarters of the places are taken.
+const CROWDED_IDLE: Duration = Duration::from_secs(2);
+/// How long a connection that was asked to close may take.
+const CLOSING_GRACE: Duration = Duration::from_secs(1);
+
+/// One listener's way in.
+pub(super) struct Door {
+    pub(super) shared: Arc<Shared>,
+    pub(super) router: Router,
+    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) closing: CancellationToken,
+    pub(super) connections: TaskTracker,
+}
+
+impl Door {
+    /// Accepts until told to close. A place is taken before a connection is, so that the kernel's queue holds the rest.
+    pub(super) async fn accept_all(self, listener: TcpListener) {
+        let door = Arc::new(self);
+        loop {
+            let place = tokio::select! {
+                biased;
+                () = door.closing.cancelled() => return,
+                place = door.shared.places.clone().acquire_owned() => place,
+            };
+            // The semaphore is never closed.
+            let Ok(place) = place else { return };
+            let accepted = tokio::select! {
+                biased;
+                () = door.closing.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    door.connections
+                        .spawn(door.clone().welcome(stream, peer, place));
+                }
+                Err(error) => {
+                    // The peer's fault (it is gone again) or a shortage that passes.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn welcome(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        place: OwnedSemaphorePermit,
+    ) {
+        let _place = place;
+        let _counted = self.shared.count_connection();
+        // Answers are small; waiting to fill a packet would only delay them.
+        let _ = stream.set_nodelay(true);
+        let Some(tls) = &self.tls else {
+            return serve(
+                stream,
+                Some(peer),
+                None,
+                &self.shared,
+                &self.router,
+                &self.closing,
+            )
+            .await;
+        };
+        let handshake = timeout(self.shared.limits.header_timeout, tls.accept(stream));
+        match handshake.await {
+            Ok(Ok(stream)) => {
+                let certificate = stream
+                    .get_ref()
+                    .1
+                    .peer_certificates()
+                    .and_then(|chain| chain.first());
+                let certificate = certificate.map(|der| PeerCertificate(Arc::from(der.as_ref())));
+                serve(
+                    stream,
+                    Some(peer),
+                    certificate,
+                    &self.shared,
+                    &self.router,
+                    &self.closing,
+                )
+                .await;
+            }
+            Ok(Err(error)) => tracing::debug!(client = %peer, %error, "no TLS with this client"),
+            Err(_) => tracing::debug!(client = %peer, "the TLS handshake took too long"),
+        }
+    }
+}
+
+/// Serves an in-memory connection until the other end goes.
+pub(super) async fn serve_memory(stream: DuplexStream, shared: Arc<Shared>, router: Router) {
+    serve(
+        stream,
+        None,
+        None,
+        &shared,
+        &router,
+        &CancellationToken::new(),
+    )
+    .await;
+}
+
+/// Serves one connection to its end: the peer goes, it idles or stalls too long, or the server closes.
+async fn serve<S>(
+    stream: S,
+    peer: Option<SocketAddr>,
+    certificate: Option<PeerCertificate>,
+    shared: &Arc<Shared>,
+    router: &Router,
+    closing: &CancellationToken,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let vitals = Arc::new(Vitals::new());
+    let exchange = Exchange::new(
+        shared.clone(),
+        router.clone(),
+        vitals.clone(),
+        peer,
+        certificate,
+    );
+    let builder = protocol(&shared.limits);
+    let watched = Watched {
+        stream,
+        vitals: vitals.clone(),
+    };
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(watched), exchange));
+    let interval =
+        (shared.limits.idle_timeout / 4).clamp(Duration::from_millis(20), Duration::from_secs(2));
+    let mut closed_at = None;
+    loop {
+        let tick = sleep(interval);
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(client = ?peer, %error, "connection ended");
+                }
+                return;
+            }
+            () = closing.cancelled(), if closed_at.is_none() => {
+                connection.as_mut().graceful_shutdown();
+                closed_at = Some(Instant::now());
+            }
+            () = tick => match vitals.verdict(shared) {
+                Verdict::Well => {}
+                Verdict::Stalled => {
+                    tracing::debug!(client = ?peer, "cut off: the client does not read its answer");
+                    return;
+                }
+                Verdict::Idle => match closed_at {
+                    Some(since) if since.elapsed() > CLOSING_GRACE => return,
+                    Some(_) => {}
+                    None => {
+                        connection.as_mut().graceful_shutdown();
+                        closed_at = Some(Instant::now());
+                    }
+                },
+            },
+        }
+    }
+}
+
+fn protocol(limits: &Limits) -> Builder<TokioExecutor> {
+    let header_bytes = usize::try_from(limits.max_header_bytes)
+        .unwrap_or(usize::MAX)
+        .max(8 * 1024);
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size(header_bytes)
+        .keep_alive(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_send_buf_size(MAX_SEND_BUFFER)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .max_header_list_size(u32::try_from(header_bytes).unwrap_or(u32::MAX))
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
+    builder
+}
+
+/// Signs of life of one connection. Times are milliseconds since it began, plus one, so that zero means "never".
+#[derive(Debug)]
+pub(super) struct Vitals {
+    began: Instant,
+    exchanges: AtomicUsize,
+    served: AtomicUsize,
+    idle_since: AtomicU64,
+    /// Since when the socket takes no more bytes.
+    blocked_since: AtomicU64,
+    /// Answers whose body is not yet handed over, and when one last moved.
+    sending: AtomicUsize,
+    moved_at: AtomicU64,
+}
+
+enum Verdict {
+    Well,
+    Idle,
+    Stalled,
+}
+
+impl Vitals {
+    fn new() -> Self {
+        Self {
+            began: Instant::now(),
+            exchanges: AtomicUsize::new(0),
+            served: AtomicUsize::new(0),
+            idle_since: AtomicU64::new(1),
+            blocked_since: AtomicU64::new(0),
+            sending: AtomicUsize::new(0),
+            moved_at: AtomicU64::new(0),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
+    }
+
+    pub(super) fn exchange_begins(&self) {
+        self.exchanges.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn exchange_ends(&self) {
+        self.served.fetch_add(1, Ordering::Relaxed);
+        self.idle_since.store(self.now(), Ordering::Relaxed);
+        self.exchanges.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn sending_begins(&self) {
+        self.sending_moves();
+        self.sending.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn sending_moves(&self) {
+        self.moved_at.store(self.now(), Ordering::Relaxed);
+    }
+
+    pub(super) fn sending_ends(&self) {
+        self.sending_moves();
+        self.sending.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn verdict(&self, shared: &Shared) -> Verdict {
+        let (now, limits) = (self.now(), &shared.limits);
+        let longer =
+            |since: u64, limit: Duration| Duration::from_millis(now.saturating_sub(since)) > limit;
+        let blocked = self.blocked_since.load(Ordering::Relaxed);
+        let sending = self.sending.load(Ordering::Relaxed) > 0;
+        let stalled = blocked != 0 && longer(blocked, limits.write_timeout)
+            || sending && longer(self.moved_at.load(Ordering::Relaxed), limits.write_timeout);
+        if stalled {
+            return Verdict::Stalled;
+        }
+        // Who has never asked for anything gets the time of a request head.
+        let newcomer = self.served.load(Ordering::Relaxed) == 0;
+        let patience = if newcomer {
+            limits.header_timeout
+        } else {
+            limits.idle_timeout
+        };
+        let patience = if shared.crowded() {
+            patience.min(CROWDED_IDLE)
+        } else {
+            patience
+        };
+        let resting = self.exchanges.load(Ordering::Relaxed) == 0;
+        if resting && longer(self.idle_since.load(Ordering::Relaxed), patience) {
+            Verdict::Idle
+        } else {
+            Verdict::Well
+        }
+    }
+
+    fn wrote<T>(&self, outcome: &Poll<io::Result<T>>) {
+        match outcome {
+            Poll::Ready(_) => self.blocked_since.store(0, Ordering::Relaxed),
+            Poll::Pending => {
+                let _ = self.blocked_since.compare_exchange(
+                    0,
+                    self.now(),
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                );
+            }
+        }
+    }
+}
+
+/// A stream that tells when its other end takes no more bytes.
+struct Watched<S> {
+    stream: S,
+    vitals: Arc<Vitals>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.vitals.wrote(&outcome);
+        outcome
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.vitals.wrote(&outcome);
+        outcome
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let outcome = Pin::new(&mut self.stream).poll_flush(cx);
+        self.vitals.wrote(&outcome);
+        outcome
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let done = ready!(Pin::new(&mut self.stream).poll_shutdown(cx));
+        Poll::Ready(done)
+    }
+}

@@ -1,0 +1,629 @@
+//! One request and its answer: identity, limits, the handler, the envelope, the access log.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use ::http::header::{ALLOW, CONTENT_TYPE};
+use ::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::MatchedPath;
+use axum::response::{IntoResponse, Response};
+use bytes::{Bytes, BytesMut};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
+use tower::ServiceExt;
+use tracing::Instrument;
+
+use super::connection::Vitals;
+use super::limits::Limits;
+use super::{HostConfig, LongLived};
+use crate::health::Health;
+use crate::http;
+use crate::metrics::{Registry, Requests};
+use crate::reason::{self, Reason};
+use crate::status::{self, Refused, ServiceError};
+use crate::telemetry::{self, REQUEST_ID, RequestContext, TRACEPARENT};
+use crate::tls::PeerCertificate;
+
+/// This much of every body is not counted against `max_buffered`: ordinary requests never meet that limit.
+const UNCOUNTED_BYTES: usize = 16 * 1024;
+/// The sentence of a framework's refusal is passed on up to this length.
+const MAX_FOREIGN_SENTENCE: usize = 1024;
+
+/// What all connections of a server share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(super) limits: Limits,
+    pub(super) places: Arc<Semaphore>,
+    in_flight: Semaphore,
+    /// In KiB, because a semaphore counts in `u32`.
+    buffered: Arc<Semaphore>,
+    health: Health,
+    requests: Requests,
+}
+
+impl Shared {
+    pub(super) fn new(config: &HostConfig, health: Health, registry: &Registry) -> Self {
+        let limits = config.limits.clone();
+        let buffered =
+            usize::try_from(limits.max_buffered / 1024).unwrap_or(Semaphore::MAX_PERMITS);
+        Self {
+            places: Arc::new(Semaphore::new(
+                limits.max_connections.min(Semaphore::MAX_PERMITS),
+            )),
+            in_flight: Semaphore::new(limits.max_in_flight.min(Semaphore::MAX_PERMITS)),
+            buffered: Arc::new(Semaphore::new(buffered.min(Semaphore::MAX_PERMITS))),
+            limits,
+            health,
+            requests: Requests::register(registry),
+        }
+    }
+
+    /// Whether three quarters of the connections are taken.
+    pub(super) fn crowded(&self) -> bool {
+        self.places.available_permits() < self.limits.max_connections / 4
+    }
+
+    pub(super) fn count_connection(&self) -> Counted {
+        Counted::new(&self.requests.connections)
+    }
+}
+
+/// Keeps a gauge up by one while it lives.
+pub(super) struct Counted(Gauge);
+
+impl Counted {
+    fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// The pattern a request matched, told by the route to the access log and the metrics.
+#[derive(Clone)]
+struct Route(MatchedPath);
+
+/// Makes every route of `router` tell its pattern.
+pub(super) fn labelled(router: Router) -> Router {
+    router.layer(axum::middleware::from_fn(
+        |request: axum::extract::Request, next: axum::middleware::Next| async move {
+            let route = request
+                .extensions()
+                .get::<MatchedPath>()
+                .cloned()
+                .map(Route);
+            let mut response = next.run(request).await;
+            if let Some(route) = route {
+                response.extensions_mut().insert(route);
+            }
+            response
+        },
+    ))
+}
+
+/// The service of one connection.
+#[derive(Clone)]
+pub(super) struct Exchange {
+    shared: Arc<Shared>,
+    router: Router,
+    vitals: Arc<Vitals>,
+    peer: Option<SocketAddr>,
+    certificate: Option<PeerCertificate>,
+}
+
+impl Exchange {
+    pub(super) const fn new(
+        shared: Arc<Shared>,
+        router: Router,
+        vitals: Arc<Vitals>,
+        peer: Option<SocketAddr>,
+        certificate: Option<PeerCertificate>,
+    ) -> Self {
+        Self {
+            shared,
+            router,
+            vitals,
+            peer,
+            certificate,
+        }
+    }
+}
+
+impl hyper::service::Service<Request<Incoming>> for Exchange {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let exchange = self.clone();
+        let alive = Alive::new(exchange.vitals.clone());
+        Box::pin(async move { Ok(exchange.answer(request, alive).await) })
+    }
+}
+
+/// Keeps a connection from counting as idle while a request or its answer lives.
+struct Alive(Arc<Vitals>);
+
+impl Alive {
+    fn new(vitals: Arc<Vitals>) -> Self {
+        vitals.exchange_begins();
+        Self(vitals)
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.exchange_ends();
+    }
+}
+
+impl Exchange {
+    /// The whole story of a request.
+    async fn answer(self, request: Request<Incoming>, alive: Alive) -> Response {
+        let began = Instant::now();
+        let context = RequestContext::from_headers(request.headers());
+        let grpc = http::is_grpc(request.headers());
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let span = tracing::info_span!(
+            "request",
+            otel.name = format_args!("{method} {path}"),
+            otel.kind = "server",
+            request.id = &*context.request_id,
+            trace.id = context.trace.trace_id_hex(),
+            http.method = %method,
+            http.path = path,
+        );
+        context.adopt(&span, request.headers().contains_key(TRACEPARENT));
+        let request_id = HeaderValue::from_str(&context.request_id);
+        let work = self.handle(request, grpc).instrument(span.clone());
+        let (mut response, _bodies) = telemetry::scope(context, work).await;
+        if let Ok(id) = request_id {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        span.in_scope(|| self.record(&response, &method, &path, grpc, began.elapsed()));
+        let sending = (!response.body().is_end_stream()
+            && response.extensions().get::<LongLived>().is_none())
+        .then(|| Sending::new(self.vitals.clone()));
+        response.map(|body| {
+            Body::new(Watched {
+                body,
+                sending,
+                _alive: alive,
+            })
+        })
+    }
+
+    /// Reads the body, takes a place among the handlers and asks the router. Also gives what must be held until the answer
+    /// exists: the memory the body was counted with.
+    async fn handle(
+        &self,
+        request: Request<Incoming>,
+        grpc: bool,
+    ) -> (Response, Option<OwnedSemaphorePermit>) {
+        match (request.method(), request.uri().path()) {
+            (&Method::GET | &Method::HEAD, "/healthz") => {
+                return (self.shared.health.live_response(), None);
+            }
+            (&Method::GET | &Method::HEAD, "/readyz") => {
+                return (self.shared.health.ready_response().await, None);
+            }
+            (_, "/healthz" | "/readyz") => {
+                return (http::method_not_allowed("GET, HEAD").into_response(), None);
+            }
+            _ => {}
+        }
+        let path = request.uri().path().to_owned();
+        match self.ask(request).await {
+            Ok((response, bodies)) => (self.in_envelope(response, grpc, &path).await, bodies),
+            Err(error) if grpc => (tonic::Status::from(error).into_http(), None),
+            Err(error) => (error.into_response(), None),
+        }
+    }
+
+    async fn ask(
+        &self,
+        request: Request<Incoming>,
+    ) -> Result<(Response, Option<OwnedSemaphorePermit>), ServiceError> {
+        let (mut parts, body) = request.into_parts();
+        let (body, bodies) = self.read_whole(&parts.headers, body).await?;
+        let _place = self
+            .shared
+            .in_flight
+            .try_acquire()
+            .map_err(|_| self.overloaded("requests in flight"))?;
+        let _counted = Counted::new(&self.shared.requests.in_flight);
+        if let Some(peer) = self.peer {
+            parts.extensions.insert(axum::extract::ConnectInfo(peer));
+        }
+        if let Some(certificate) = &self.certificate {
+            parts.extensions.insert(certificate.clone());
+        }
+        let limit = self.shared.limits.request_timeout;
+        let limit = grpc_timeout(&parts.headers).map_or(limit, |asked| asked.min(limit));
+        let request = Request::from_parts(parts, Body::from(body));
+        // A panic ends one request, not the connection; its text is logged by the panic hook and nowhere else.
+        let handler = AssertUnwindSafe(self.router.clone().oneshot(request)).catch_unwind();
+        match timeout(limit, handler).await {
+            Ok(Ok(Ok(response))) => Ok((response, bodies)),
+            Ok(Ok(Err(never))) => match never {},
+            Ok(Err(_panic)) => Err(ServiceError::internal("the handler panicked")),
+            Err(_) => Err(ServiceError::new(
+                Reason::Unavailable,
+                "The service did not answer in time",
+            )
+            .with_internal(format!("no answer within {limit:?}"))),
+        }
+    }
+
+    /// Collects a body within its limits of size, time and shared memory.
+    async fn read_whole(
+        &self,
+        headers: &HeaderMap,
+        body: Incoming,
+    ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ServiceError> {
+        if body.is_end_stream() {
+            return Ok((Bytes::new(), None));
+        }
+        let limit = usize::try_from(self.shared.limits.max_body).unwrap_or(usize::MAX);
+        if http::declared_length(headers).is_some_and(|length| length > limit as u64) {
+            return Err(http::too_large(limit));
+        }
+        let patience = self.shared.limits.body_timeout;
+        match timeout(patience, self.collect(body, limit)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(ServiceError::new(
+                Reason::RequestTimeout,
+                format!(
+                    "The request body did not arrive within {}",
+                    crate::config::format_duration(patience)
+                ),
+            )),
+        }
+    }
+
+    async fn collect(
+        &self,
+        body: Incoming,
+        limit: usize,
+    ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ServiceError> {
+        let mut body = pin!(body);
+        let (mut first, mut rest, mut counted) = (Bytes::new(), BytesMut::new(), None);
+        while let Some(frame) = body.as_mut().frame().await {
+            let frame = frame.map_err(|error| {
+                ServiceError::new(
+                    Reason::MalformedRequest,
+                    "The request body ended before it was complete",
+                )
+                .with_internal(error)
+            })?;
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            let held = first.len() + rest.len();
+            if data.len() > limit.saturating_sub(held) {
+                return Err(http::too_large(limit));
+            }
+            self.count(&mut counted, held + data.len())?;
+            match (first.is_empty(), rest.is_empty()) {
+                // Most bodies are one frame, which needs no copy.
+                (true, true) => first = data,
+                (_, true) => {
+                    rest.extend_from_slice(&std::mem::take(&mut first));
+                    rest.extend_from_slice(&data);
+                }
+                _ => rest.extend_from_slice(&data),
+            }
+        }
+        Ok((
+            if rest.is_empty() {
+                first
+            } else {
+                rest.freeze()
+            },
+            counted,
+        ))
+    }
+
+    /// Takes from the shared memory what `held` bytes need beyond what is taken already.
+    fn count(
+        &self,
+        counted: &mut Option<OwnedSemaphorePermit>,
+        held: usize,
+    ) -> Result<(), ServiceError> {
+        let needed = held.saturating_sub(UNCOUNTED_BYTES).div_ceil(1024);
+        let more = needed.saturating_sub(
+            counted
+                .as_ref()
+                .map_or(0, OwnedSemaphorePermit::num_permits),
+        );
+        let Some(more) = u32::try_from(more).ok().filter(|more| *more > 0) else {
+            return Ok(());
+        };
+        let permit = self.shared.buffered.clone().try_acquire_many_owned(more);
+        let permit = permit.map_err(|_| self.overloaded("memory for request bodies"))?;
+        match counted {
+            Some(counted) => counted.merge(permit),
+            None => *counted = Some(permit),
+        }
+        Ok(())
+    }
+
+    fn overloaded(&self, what: &str) -> ServiceError {
+        self.shared.requests.overloads.inc();
+        ServiceError::new(
+            Reason::Overloaded,
+            "The service is at its limit; try again shortly",
+        )
+        .with_internal(what)
+    }
+
+    /// Gives refusals that the framework made (no route, wrong method, a failed extractor) the form all others have.
+    async fn in_envelope(&self, response: Response, grpc: bool, path: &str) -> Response {
+        let status = response.status();
+        let refusal = status.is_client_error() || status.is_server_error();
+        if !refusal || response.extensions().get::<Refused>().is_some() {
+            return response;
+        }
+        if grpc && status == StatusCode::NOT_FOUND {
+            let error = ServiceError::new(
+                Reason::MethodNotAllowed,
+                format!("There is no gRPC method {path:.200} here"),
+            );
+            return tonic::Status::from(error).into_http();
+        }
+        let form = response
+            .headers()
+            .get(CONTENT_TYPE)
+            .map(HeaderValue::as_bytes);
+        if form.is_some_and(|form| !form.starts_with(b"text/plain")) {
+            return response;
+        }
+        let (parts, body) = response.into_parts();
+        let sentence = http_body_util::Limited::new(body, MAX_FOREIGN_SENTENCE)
+            .collect()
+            .await;
+        let sentence = sentence
+            .map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned())
+            .unwrap_or_default();
+        let error = foreign_refusal(status, sentence, &parts.headers, path);
+        let mut answer = error.into_response();
+        *answer.status_mut() = status;
+        for (name, value) in parts.headers.iter().filter(|(name, _)| !answer_owns(name)) {
+            answer.headers_mut().append(name, value.clone());
+        }
+        answer.extensions_mut().extend(parts.extensions);
+        answer
+    }
+
+    /// One line and one count for every answer.
+    fn record(&self, response: &Response, method: &Method, path: &str, grpc: bool, took: Duration) {
+        let code = grpc
+            .then(|| tonic::Status::from_header_map(response.headers()))
+            .flatten();
+        let unknown = code
+            .as_ref()
+            .is_some_and(|status| status.code() == tonic::Code::Unimplemented);
+        let reason = response
+            .extensions()
+            .get::<Refused>()
+            .map(|refused| refused.0);
+        let reason = reason.or_else(|| {
+            code.as_ref()
+                .and_then(status::from_status)
+                .map(|(reason, _)| reason)
+        });
+        let reason = reason.map_or("", reason::name);
+        let matched = response
+            .extensions()
+            .get::<Route>()
+            .map(|route| route.0.as_str());
+        let route = match (matched, path) {
+            // A gRPC route's pattern names the service; the method is ours too once the service has taken it.
+            (Some(_), path) if grpc && !unknown => path,
+            (Some(pattern), _) => pattern,
+            (None, "/healthz" | "/readyz") => path,
+            (None, _) => "none",
+        };
+        let status = response.status().as_u16();
+        self.shared.requests.answered(
+            route,
+            known_method(method),
+            status,
+            reason,
+            took.as_secs_f64(),
+        );
+        let grpc_code = code.map_or(0, |status| status.code() as i32);
+        let client = self.peer.map(|peer| peer.to_string()).unwrap_or_default();
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        if matches!(route, "/healthz" | "/readyz") {
+            tracing::debug!(target: "sealwright::access", status, took_us, client, "answered");
+        } else {
+            tracing::info!(target: "sealwright::access", { http.route = route, status, grpc_code, reason, took_us, client }, "answered");
+        }
+    }
+}
+
+fn foreign_refusal(
+    status: StatusCode,
+    sentence: String,
+    headers: &HeaderMap,
+    path: &str,
+) -> ServiceError {
+    let allow = headers
+        .get(ALLOW)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let (reason, fallback) = match status {
+        StatusCode::NOT_FOUND => (Reason::NotFound, format!("There is nothing at {path:.200}")),
+        StatusCode::METHOD_NOT_ALLOWED => (
+            Reason::MethodNotAllowed,
+            format!("This address accepts only: {}", allow.replace(',', ", ")),
+        ),
+        StatusCode::PAYLOAD_TOO_LARGE => (
+            Reason::RequestTooLarge,
+            "The request is larger than this address accepts".to_owned(),
+        ),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => (
+            Reason::UnsupportedMediaType,
+            "This address does not accept that content type".to_owned(),
+        ),
+        StatusCode::UNAUTHORIZED => (
+            Reason::TokenMissing,
+            "This address needs a token".to_owned(),
+        ),
+        StatusCode::FORBIDDEN => (Reason::PermissionDenied, "This is not permitted".to_owned()),
+        StatusCode::TOO_MANY_REQUESTS => (
+            Reason::RateLimited,
+            "Too many requests; try again shortly".to_owned(),
+        ),
+        status if status.is_client_error() => (
+            Reason::MalformedRequest,
+            "The request cannot be understood".to_owned(),
+        ),
+        // What broke inside is nobody's business outside.
+        _ => return ServiceError::internal(sentence),
+    };
+    ServiceError::new(
+        reason,
+        if sentence.is_empty() {
+            fallback
+        } else {
+            sentence
+        },
+    )
+}
+
+fn answer_owns(name: &::http::HeaderName) -> bool {
+    *name == CONTENT_TYPE
+        || *name == ::http::header::CONTENT_LENGTH
+        || *name == ::http::header::CACHE_CONTROL
+}
+
+/// Methods as metric labels: a closed set.
+fn known_method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        Method::PATCH => "PATCH",
+        _ => "OTHER",
+    }
+}
+
+/// `grpc-timeout`: up to eight digits and a unit.
+fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let amount: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
+    match unit {
+        "H" => Some(Duration::from_secs(amount * 3600)),
+        "M" => Some(Duration::from_secs(amount * 60)),
+        "S" => Some(Duration::from_secs(amount)),
+        "m" => Some(Duration::from_millis(amount)),
+        "u" => Some(Duration::from_micros(amount)),
+        "n" => Some(Duration::from_nanos(amount)),
+        _ => None,
+    }
+}
+
+/// Keeps count of an answer that is being sent.
+struct Sending(Arc<Vitals>);
+
+impl Sending {
+    fn new(vitals: Arc<Vitals>) -> Self {
+        vitals.sending_begins();
+        Self(vitals)
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.0.sending_ends();
+    }
+}
+
+/// An answer's body that says when it moves and when it is done.
+struct Watched {
+    body: Body,
+    sending: Option<Sending>,
+    _alive: Alive,
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if let Some(sending) = &self.sending {
+            sending.0.sending_moves();
+        }
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(text: &'static str) -> Option<Duration> {
+        grpc_timeout(&HeaderMap::from_iter([(
+            "grpc-timeout".parse().unwrap(),
+            HeaderValue::from_static(text),
+        )]))
+    }
+
+    #[test]
+    fn grpc_timeouts_are_read_as_the_protocol_writes_them() {
+        assert_eq!(asked("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(
+            asked("99999999H"),
+            Some(Duration::from_secs(99_999_999 * 3600))
+        );
+        for bad in ["", "m", "1", "100000000S", "1x", "-1S"] {
+            assert_eq!(asked(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_broke_inside_is_not_told() {
+        let error = foreign_refusal(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "secret".to_owned(),
+            &HeaderMap::new(),
+            "/",
+        );
+        assert!(!error.message().contains("secret"));
+    }
+}
