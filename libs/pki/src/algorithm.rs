@@ -37,7 +37,10 @@ impl SignatureScheme {
             (Self::RsaPkcs1(hash), KeyType::Rsa { bits }) => Algorithm::RsaPkcs1 { bits, hash },
             (Self::RsaPss(hash), KeyType::Rsa { bits }) => Algorithm::RsaPss { bits, hash },
             (scheme, key_type) => {
-                return Err(Error::SignatureAlgorithm { oid: scheme.oid(), key_type: Some(key_type) });
+                return Err(Error::SignatureAlgorithm {
+                    oid: scheme.oid(),
+                    key_type: Some(key_type),
+                });
             }
         })
     }
@@ -131,15 +134,23 @@ pub(crate) fn parse_signature_algorithm(identifier: &[u8]) -> Result<SignatureSc
     match oid {
         oid::ED25519 => absent(parameters, SignatureScheme::Ed25519).within(WHAT),
         oid::RSASSA_PSS => {
-            let known = ROWS.iter().find(|row| pss_parameters(row.hash) == parameters);
-            Ok(known.map_or(SignatureScheme::Unsupported(oid), |row| SignatureScheme::RsaPss(row.hash)))
+            let known = ROWS
+                .iter()
+                .find(|row| pss_parameters(row.hash) == parameters);
+            Ok(known.map_or(SignatureScheme::Unsupported(oid), |row| {
+                SignatureScheme::RsaPss(row.hash)
+            }))
         }
         _ => Ok(SignatureScheme::Unsupported(oid)),
     }
 }
 
 fn absent(parameters: &[u8], scheme: SignatureScheme) -> Result<SignatureScheme, DerFault> {
-    if parameters.is_empty() { Ok(scheme) } else { Err(DerFault::TrailingBytes) }
+    if parameters.is_empty() {
+        Ok(scheme)
+    } else {
+        Err(DerFault::TrailingBytes)
+    }
 }
 
 /// RFC 4055 wants NULL; some encoders leave it out, and verifiers take both.
@@ -170,7 +181,9 @@ fn pss_parameters(hash: HashAlgorithm) -> Vec<u8> {
                 w.raw(&digest);
             });
         });
-        w.nested(tag::context_constructed(2), |w| w.integer(hash.output_len() as u64));
+        w.nested(tag::context_constructed(2), |w| {
+            w.integer(hash.output_len() as u64)
+        });
     });
     writer.finish()
 }

@@ -100,7 +100,11 @@ impl<'a> Reader<'a> {
 
     /// Refuses bytes after the last expected element.
     pub fn finish(self) -> Result<(), DerFault> {
-        if self.rest.is_empty() { Ok(()) } else { Err(DerFault::TrailingBytes) }
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(DerFault::TrailingBytes)
+        }
     }
 
     /// Reads the next element, whatever its tag.
@@ -110,9 +114,16 @@ impl<'a> Reader<'a> {
             return Err(DerFault::HighTagNumber);
         }
         let (length, header) = read_length(after_tag)?;
-        let total = (1 + header).checked_add(length).ok_or(DerFault::Truncated)?;
-        let (whole, rest) = self.rest.split_at_checked(total).ok_or(DerFault::Truncated)?;
-        let (_, value) = whole.split_at_checked(1 + header).ok_or(DerFault::Truncated)?;
+        let total = (1 + header)
+            .checked_add(length)
+            .ok_or(DerFault::Truncated)?;
+        let (whole, rest) = self
+            .rest
+            .split_at_checked(total)
+            .ok_or(DerFault::Truncated)?;
+        let (_, value) = whole
+            .split_at_checked(1 + header)
+            .ok_or(DerFault::Truncated)?;
         self.rest = rest;
         Ok(Element { tag, value, whole })
     }
@@ -121,13 +132,20 @@ impl<'a> Reader<'a> {
     pub fn expect(&mut self, tag: u8) -> Result<Element<'a>, DerFault> {
         match self.peek_tag() {
             Some(found) if found == tag => self.element(),
-            found => Err(DerFault::UnexpectedTag { expected: tag, found }),
+            found => Err(DerFault::UnexpectedTag {
+                expected: tag,
+                found,
+            }),
         }
     }
 
     /// Reads the next element if it has this tag.
     pub fn optional(&mut self, tag: u8) -> Result<Option<Element<'a>>, DerFault> {
-        if self.peek_tag() == Some(tag) { self.element().map(Some) } else { Ok(None) }
+        if self.peek_tag() == Some(tag) {
+            self.element().map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     /// Reads an element with this tag and returns its content.
@@ -172,7 +190,9 @@ impl<'a> Reader<'a> {
         if magnitude.len() > 8 {
             return Err(DerFault::Integer);
         }
-        Ok(magnitude.iter().fold(0, |sum, octet| (sum << 8) | u64::from(*octet)))
+        Ok(magnitude
+            .iter()
+            .fold(0, |sum, octet| (sum << 8) | u64::from(*octet)))
     }
 
     /// Reads a BOOLEAN.
@@ -189,7 +209,11 @@ impl<'a> Reader<'a> {
         if self.peek_tag() != Some(tag::BOOLEAN) {
             return Ok(false);
         }
-        if self.boolean()? { Ok(true) } else { Err(DerFault::Boolean) }
+        if self.boolean()? {
+            Ok(true)
+        } else {
+            Err(DerFault::Boolean)
+        }
     }
 
     /// Reads an OCTET STRING.
@@ -212,7 +236,11 @@ impl<'a> Reader<'a> {
 
     /// Reads a NULL.
     pub fn null(&mut self) -> Result<(), DerFault> {
-        if self.value(tag::NULL)?.is_empty() { Ok(()) } else { Err(DerFault::Length) }
+        if self.value(tag::NULL)?.is_empty() {
+            Ok(())
+        } else {
+            Err(DerFault::Length)
+        }
     }
 
     /// Reads a UTCTime or GeneralizedTime of whole seconds, as certificates have (RFC 5280 section 4.1.2.5).
@@ -222,7 +250,10 @@ impl<'a> Reader<'a> {
         match element.tag {
             tag::UTC_TIME => parse_utc_time(element.value),
             tag::GENERALIZED_TIME => parse_generalized_time(element.value),
-            found => Err(DerFault::UnexpectedTag { expected: tag::UTC_TIME, found: Some(found) }),
+            found => Err(DerFault::UnexpectedTag {
+                expected: tag::UTC_TIME,
+                found: Some(found),
+            }),
         }
     }
 }
@@ -247,9 +278,15 @@ fn read_length(bytes: &[u8]) -> Result<(usize, usize), DerFault> {
         return Err(DerFault::Length);
     }
     let octets = rest.get(..count).ok_or(DerFault::Truncated)?;
-    let length = octets.iter().fold(0_usize, |sum, octet| (sum << 8) | usize::from(*octet));
+    let length = octets
+        .iter()
+        .fold(0_usize, |sum, octet| (sum << 8) | usize::from(*octet));
     let minimal = length >= 0x80 && octets.first() != Some(&0);
-    if minimal { Ok((length, 1 + count)) } else { Err(DerFault::Length) }
+    if minimal {
+        Ok((length, 1 + count))
+    } else {
+        Err(DerFault::Length)
+    }
 }
 
 fn check_integer(value: &[u8]) -> Result<(), DerFault> {
@@ -273,18 +310,26 @@ pub fn parse_bit_string(value: &[u8]) -> Result<(&[u8], u8), DerFault> {
         None => unused == 0,
         Some(last) => unused < 8 && last & ((1_u8 << unused) - 1) == 0,
     };
-    if clear { Ok((octets, unused)) } else { Err(DerFault::BitString) }
+    if clear {
+        Ok((octets, unused))
+    } else {
+        Err(DerFault::BitString)
+    }
 }
 
 /// Parses `YYMMDDHHMMSSZ`; years 50 to 99 are 19xx (RFC 5280 section 4.1.2.5.1).
 pub fn parse_utc_time(value: &[u8]) -> Result<i64, DerFault> {
-    let Some((year, rest)) = digits(value, 2) else { return Err(DerFault::Time) };
+    let Some((year, rest)) = digits(value, 2) else {
+        return Err(DerFault::Time);
+    };
     parse_time_of_year(if year >= 50 { 1900 + year } else { 2000 + year }, rest)
 }
 
 /// Parses `YYYYMMDDHHMMSSZ`, without a fraction (RFC 5280 section 4.1.2.5.2).
 pub fn parse_generalized_time(value: &[u8]) -> Result<i64, DerFault> {
-    let Some((year, rest)) = digits(value, 4) else { return Err(DerFault::Time) };
+    let Some((year, rest)) = digits(value, 4) else {
+        return Err(DerFault::Time);
+    };
     parse_time_of_year(year, rest)
 }
 
@@ -296,7 +341,14 @@ fn parse_time_of_year(year: i64, rest: &[u8]) -> Result<i64, DerFault> {
         let (minute, rest) = digits(rest, 2)?;
         let (second, rest) = digits(rest, 2)?;
         (rest == b"Z").then_some(())?;
-        unix_from_civil(CivilTime { year, month, day, hour, minute, second })
+        unix_from_civil(CivilTime {
+            year,
+            month,
+            day,
+            hour,
+            minute,
+            second,
+        })
     };
     fields().ok_or(DerFault::Time)
 }
@@ -304,7 +356,9 @@ fn parse_time_of_year(year: i64, rest: &[u8]) -> Result<i64, DerFault> {
 fn digits(bytes: &[u8], count: usize) -> Option<(i64, &[u8])> {
     let (field, rest) = bytes.split_at_checked(count)?;
     let number = field.iter().try_fold(0_i64, |sum, octet| {
-        octet.is_ascii_digit().then(|| sum * 10 + i64::from(octet - b'0'))
+        octet
+            .is_ascii_digit()
+            .then(|| sum * 10 + i64::from(octet - b'0'))
     })?;
     Some((number, rest))
 }
@@ -333,7 +387,14 @@ const DAYS_AN_ERA: i64 = 400 * 365 + 97;
 
 /// Unix seconds of a calendar moment; `None` when a field is out of range (30 February included).
 pub fn unix_from_civil(time: CivilTime) -> Option<i64> {
-    let CivilTime { year, month, day, hour, minute, second } = time;
+    let CivilTime {
+        year,
+        month,
+        day,
+        hour,
+        minute,
+        second,
+    } = time;
     let in_range = (0..=9999).contains(&year)
         && (1..=12).contains(&month)
         && (1..=days_in_month(year, month)).contains(&day)
@@ -369,10 +430,15 @@ pub fn civil_from_unix(unix: i64) -> Option<CivilTime> {
     let second_of_day = unix.rem_euclid(SECONDS_A_DAY);
     let era = days.div_euclid(DAYS_AN_ERA);
     let day_of_era = days.rem_euclid(DAYS_AN_ERA);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (0..=9999).contains(&year).then_some(CivilTime {
         year,
@@ -386,15 +452,26 @@ pub fn civil_from_unix(unix: i64) -> Option<CivilTime> {
 
 /// Content of a GeneralizedTime: `YYYYMMDDHHMMSSZ`.
 pub fn generalized_time(unix: i64) -> Result<String, DerFault> {
-    let CivilTime { year, month, day, hour, minute, second } = civil_from_unix(unix).ok_or(DerFault::Time)?;
-    Ok(format!("{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}Z"))
+    let CivilTime {
+        year,
+        month,
+        day,
+        hour,
+        minute,
+        second,
+    } = civil_from_unix(unix).ok_or(DerFault::Time)?;
+    Ok(format!(
+        "{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}Z"
+    ))
 }
 
 /// Tag and content of a certificate time: UTCTime for the years 1950 to 2049, GeneralizedTime otherwise.
 pub fn certificate_time(unix: i64) -> Result<(u8, String), DerFault> {
     let text = generalized_time(unix)?;
     match civil_from_unix(unix) {
-        Some(time) if (1950..2050).contains(&time.year) => Ok((tag::UTC_TIME, text.get(2..).unwrap_or_default().to_owned())),
+        Some(time) if (1950..2050).contains(&time.year) => {
+            Ok((tag::UTC_TIME, text.get(2..).unwrap_or_default().to_owned()))
+        }
         _ => Ok((tag::GENERALIZED_TIME, text)),
     }
 }
@@ -413,7 +490,9 @@ impl Writer {
 
     /// An empty writer with room for `capacity` octets.
     pub fn with_capacity(capacity: usize) -> Self {
-        Self { out: Vec::with_capacity(capacity) }
+        Self {
+            out: Vec::with_capacity(capacity),
+        }
     }
 
     /// What was written.
@@ -430,7 +509,8 @@ impl Writer {
     pub fn tlv(&mut self, tag: u8, value: &[u8]) {
         self.out.push(tag);
         let (octets, count) = length_octets(value.len());
-        self.out.extend_from_slice(octets.get(..count).unwrap_or_default());
+        self.out
+            .extend_from_slice(octets.get(..count).unwrap_or_default());
         self.out.extend_from_slice(value);
     }
 
@@ -440,7 +520,8 @@ impl Writer {
         let start = self.out.len();
         content(self);
         let (octets, count) = length_octets(self.out.len() - start);
-        self.out.splice(start..start, octets.into_iter().take(count));
+        self.out
+            .splice(start..start, octets.into_iter().take(count));
     }
 
     /// Appends a SEQUENCE.
@@ -455,7 +536,10 @@ impl Writer {
 
     /// Appends a non-negative INTEGER given as big-endian octets; leading zeros are normalised.
     pub fn unsigned_integer(&mut self, magnitude: &[u8]) {
-        let start = magnitude.iter().position(|octet| *octet != 0).unwrap_or(magnitude.len());
+        let start = magnitude
+            .iter()
+            .position(|octet| *octet != 0)
+            .unwrap_or(magnitude.len());
         let significant = magnitude.get(start..).unwrap_or_default();
         match significant.first() {
             None => self.tlv(tag::INTEGER, &[0]),
@@ -527,7 +611,10 @@ fn length_octets(length: usize) -> ([u8; 9], usize) {
         octets[0] = length.to_be_bytes().last().copied().unwrap_or_default();
         return (octets, 1);
     }
-    let significant = length.to_be_bytes().into_iter().skip_while(|octet| *octet == 0);
+    let significant = length
+        .to_be_bytes()
+        .into_iter()
+        .skip_while(|octet| *octet == 0);
     let mut count = 0;
     for (slot, octet) in octets.iter_mut().skip(1).zip(significant) {
         *slot = octet;

@@ -182,7 +182,11 @@ impl Certificate {
     pub fn from_der(der: impl Into<Vec<u8>>) -> Result<Self, Error> {
         let der = der.into();
         if der.len() > MAX_CERTIFICATE_BYTES {
-            return Err(Error::TooLarge { what: WHAT, size: der.len(), limit: MAX_CERTIFICATE_BYTES });
+            return Err(Error::TooLarge {
+                what: WHAT,
+                size: der.len(),
+                limit: MAX_CERTIFICATE_BYTES,
+            });
         }
         let parsed = parse(&der)?;
         Ok(Self(Arc::new(Parsed { der, ..parsed })))
@@ -266,7 +270,10 @@ impl Certificate {
     /// The subject's key, read at the first call. Fails for kinds of keys that nobody uses and for invalid ones; such
     /// a certificate still parses, since what it says can matter when its key does not.
     pub fn public_key(&self) -> Result<&PublicKey, Error> {
-        let parsed = self.0.public_key.get_or_init(|| PublicKey::from_spki_der(self.spki_der()));
+        let parsed = self
+            .0
+            .public_key
+            .get_or_init(|| PublicKey::from_spki_der(self.spki_der()));
         parsed.as_ref().map_err(|error| Error::Key(error.clone()))
     }
 
@@ -300,17 +307,28 @@ impl Certificate {
 
     /// The extensions, in order.
     pub fn extensions(&self) -> impl Iterator<Item = Extension<'_>> {
-        self.0.extensions.iter().map(|extension| self.view(extension))
+        self.0
+            .extensions
+            .iter()
+            .map(|extension| self.view(extension))
     }
 
     /// The extension with this identifier; there is at most one.
     pub fn extension(&self, oid: &ObjectIdentifier) -> Option<Extension<'_>> {
-        self.0.extensions.iter().find(|extension| extension.oid == *oid).map(|extension| self.view(extension))
+        self.0
+            .extensions
+            .iter()
+            .find(|extension| extension.oid == *oid)
+            .map(|extension| self.view(extension))
     }
 
     /// Subject alternative names; empty when there is no such extension.
     pub fn subject_alt_names(&self) -> &[GeneralName] {
-        self.0.known.subject_alt_names.as_deref().unwrap_or_default()
+        self.0
+            .known
+            .subject_alt_names
+            .as_deref()
+            .unwrap_or_default()
     }
 
     /// keyUsage
@@ -330,17 +348,26 @@ impl Certificate {
 
     /// Whether basicConstraints says CA:TRUE.
     pub fn is_ca(&self) -> bool {
-        self.basic_constraints().is_some_and(|constraints| constraints.ca)
+        self.basic_constraints()
+            .is_some_and(|constraints| constraints.ca)
     }
 
     /// subjectKeyIdentifier
     pub fn subject_key_identifier(&self) -> Option<&[u8]> {
-        self.0.known.subject_key_identifier.as_ref().map(|span| self.slice(span))
+        self.0
+            .known
+            .subject_key_identifier
+            .as_ref()
+            .map(|span| self.slice(span))
     }
 
     /// keyIdentifier of authorityKeyIdentifier
     pub fn authority_key_identifier(&self) -> Option<&[u8]> {
-        self.0.known.authority_key_identifier.as_ref().map(|span| self.slice(span))
+        self.0
+            .known
+            .authority_key_identifier
+            .as_ref()
+            .map(|span| self.slice(span))
     }
 
     /// SHA-256 of the whole certificate.
@@ -354,7 +381,10 @@ impl Certificate {
     }
 
     fn slice(&self, span: &Span) -> &[u8] {
-        self.0.der.get(span.clone()).expect("spans were measured on this very buffer")
+        self.0
+            .der
+            .get(span.clone())
+            .expect("spans were measured on this very buffer")
     }
 
     fn view(&self, extension: &ExtensionSpan) -> Extension<'_> {
@@ -416,16 +446,23 @@ impl Measure {
 }
 
 fn parse(der: &[u8]) -> Result<Parsed, Error> {
-    let measure = Measure { base: der.as_ptr() as usize };
+    let measure = Measure {
+        base: der.as_ptr() as usize,
+    };
     let mut certificate = asn1::only(der, tag::SEQUENCE).within(WHAT)?.reader();
     let tbs = certificate.expect(tag::SEQUENCE).within("TBSCertificate")?;
-    let outer_algorithm = certificate.expect(tag::SEQUENCE).within("signatureAlgorithm")?;
+    let outer_algorithm = certificate
+        .expect(tag::SEQUENCE)
+        .within("signatureAlgorithm")?;
     let signature = certificate.bit_string_octets().within("signatureValue")?;
     certificate.finish().within(WHAT)?;
     let fields = parse_tbs(tbs)?;
     // RFC 5280 section 4.1.1.2: the unsigned copy must say what the signed one says.
     if outer_algorithm.whole != fields.algorithm.whole {
-        return Err(Error::Malformed { what: "signatureAlgorithm", fault: DerFault::Value });
+        return Err(Error::Malformed {
+            what: "signatureAlgorithm",
+            fault: DerFault::Value,
+        });
     }
     let extensions = parse_extensions(fields.extensions, &measure)?;
     let known = parse_known(der, &extensions, &measure)?;
@@ -473,19 +510,38 @@ fn parse_tbs(tbs: Element<'_>) -> Result<TbsFields<'_>, Error> {
     let (not_before, not_after) = parse_validity(&mut reader).within("validity")?;
     let subject = reader.expect(tag::SEQUENCE).within("subject")?;
     name::check(subject.value).within("subject")?;
-    let spki = reader.expect(tag::SEQUENCE).within("subjectPublicKeyInfo")?;
+    let spki = reader
+        .expect(tag::SEQUENCE)
+        .within("subjectPublicKeyInfo")?;
     if version != VERSION_1 {
         reader.optional(tag::context(1)).within("issuerUniqueID")?;
         reader.optional(tag::context(2)).within("subjectUniqueID")?;
     }
-    let extensions =
-        if version == VERSION_3 { reader.optional(tag::context_constructed(3)).within("extensions")? } else { None };
+    let extensions = if version == VERSION_3 {
+        reader
+            .optional(tag::context_constructed(3))
+            .within("extensions")?
+    } else {
+        None
+    };
     reader.finish().within("TBSCertificate")?;
-    Ok(TbsFields { version, serial, algorithm, issuer, not_before, not_after, subject, spki, extensions })
+    Ok(TbsFields {
+        version,
+        serial,
+        algorithm,
+        issuer,
+        not_before,
+        not_after,
+        subject,
+        spki,
+        extensions,
+    })
 }
 
 fn parse_version(reader: &mut Reader<'_>) -> Result<u8, DerFault> {
-    let Some(explicit) = reader.optional(tag::context_constructed(0))? else { return Ok(VERSION_1) };
+    let Some(explicit) = reader.optional(tag::context_constructed(0))? else {
+        return Ok(VERSION_1);
+    };
     let mut inner = explicit.reader();
     let version = inner.small_integer()?;
     inner.finish()?;
@@ -505,23 +561,47 @@ fn parse_validity(reader: &mut Reader<'_>) -> Result<(i64, i64), DerFault> {
     Ok((not_before, not_after))
 }
 
-fn parse_extensions(explicit: Option<Element<'_>>, measure: &Measure) -> Result<Vec<ExtensionSpan>, Error> {
+fn parse_extensions(
+    explicit: Option<Element<'_>>,
+    measure: &Measure,
+) -> Result<Vec<ExtensionSpan>, Error> {
     const WHAT: &str = "extensions";
-    let Some(explicit) = explicit else { return Ok(Vec::new()) };
-    let mut list = asn1::only(explicit.value, tag::SEQUENCE).within(WHAT)?.reader();
+    let Some(explicit) = explicit else {
+        return Ok(Vec::new());
+    };
+    let mut list = asn1::only(explicit.value, tag::SEQUENCE)
+        .within(WHAT)?
+        .reader();
     let mut extensions: Vec<ExtensionSpan> = Vec::new();
     while !list.is_empty() {
         let extension = parse_extension(&mut list, measure).within(WHAT)?;
-        if extensions.iter().any(|earlier| earlier.oid == extension.oid) {
-            return Err(Error::Malformed { what: WHAT, fault: DerFault::Duplicate });
+        if extensions
+            .iter()
+            .any(|earlier| earlier.oid == extension.oid)
+        {
+            return Err(Error::Malformed {
+                what: WHAT,
+                fault: DerFault::Duplicate,
+            });
         }
         if extensions.len() == MAX_EXTENSIONS {
-            return Err(Error::TooLarge { what: "list of extensions", size: MAX_EXTENSIONS + 1, limit: MAX_EXTENSIONS });
+            return Err(Error::TooLarge {
+                what: "list of extensions",
+                size: MAX_EXTENSIONS + 1,
+                limit: MAX_EXTENSIONS,
+            });
         }
         extensions.push(extension);
     }
     // Extensions ::= SEQUENCE SIZE (1..MAX)
-    if extensions.is_empty() { Err(Error::Malformed { what: WHAT, fault: DerFault::Length }) } else { Ok(extensions) }
+    if extensions.is_empty() {
+        Err(Error::Malformed {
+            what: WHAT,
+            fault: DerFault::Length,
+        })
+    } else {
+        Ok(extensions)
+    }
 }
 
 fn parse_extension(list: &mut Reader<'_>, measure: &Measure) -> Result<ExtensionSpan, DerFault> {
@@ -531,10 +611,19 @@ fn parse_extension(list: &mut Reader<'_>, measure: &Measure) -> Result<Extension
     let critical = reader.boolean_default_false()?;
     let value = reader.octet_string()?;
     reader.finish()?;
-    Ok(ExtensionSpan { oid, critical, value: measure.span(value), whole: measure.span(element.whole) })
+    Ok(ExtensionSpan {
+        oid,
+        critical,
+        value: measure.span(value),
+        whole: measure.span(element.whole),
+    })
 }
 
-fn parse_known(der: &[u8], extensions: &[ExtensionSpan], measure: &Measure) -> Result<KnownExtensions, Error> {
+fn parse_known(
+    der: &[u8],
+    extensions: &[ExtensionSpan],
+    measure: &Measure,
+) -> Result<KnownExtensions, Error> {
     let mut known = KnownExtensions::default();
     for extension in extensions {
         let value = der.get(extension.value.clone()).unwrap_or_default();
@@ -543,17 +632,23 @@ fn parse_known(der: &[u8], extensions: &[ExtensionSpan], measure: &Measure) -> R
             oid::KEY_USAGE => known.key_usage = Some(parse_key_usage(value).within("keyUsage")?),
             oid::EXTENDED_KEY_USAGE => {
                 let purposes = parse_purposes(value).within("extKeyUsage")?;
-                known.extended_key_usage = Some(ExtendedKeyUsage { purposes, critical: extension.critical });
+                known.extended_key_usage = Some(ExtendedKeyUsage {
+                    purposes,
+                    critical: extension.critical,
+                });
             }
             oid::BASIC_CONSTRAINTS => {
-                known.basic_constraints = Some(parse_basic_constraints(value).within("basicConstraints")?);
+                known.basic_constraints =
+                    Some(parse_basic_constraints(value).within("basicConstraints")?);
             }
             oid::SUBJECT_KEY_IDENTIFIER => {
-                let identifier = asn1::only(value, tag::OCTET_STRING).within("subjectKeyIdentifier")?;
+                let identifier =
+                    asn1::only(value, tag::OCTET_STRING).within("subjectKeyIdentifier")?;
                 known.subject_key_identifier = Some(measure.span(identifier.value));
             }
             oid::AUTHORITY_KEY_IDENTIFIER => {
-                let identifier = parse_authority_key_identifier(value).within("authorityKeyIdentifier")?;
+                let identifier =
+                    parse_authority_key_identifier(value).within("authorityKeyIdentifier")?;
                 known.authority_key_identifier = identifier.map(|bytes| measure.span(bytes));
             }
             _ => {}
@@ -569,12 +664,23 @@ pub fn parse_general_names(value: &[u8]) -> Result<Vec<GeneralName>, Error> {
     let mut names = Vec::new();
     while !reader.is_empty() {
         if names.len() == MAX_GENERAL_NAMES {
-            return Err(Error::TooLarge { what: "list of names", size: MAX_GENERAL_NAMES + 1, limit: MAX_GENERAL_NAMES });
+            return Err(Error::TooLarge {
+                what: "list of names",
+                size: MAX_GENERAL_NAMES + 1,
+                limit: MAX_GENERAL_NAMES,
+            });
         }
         let element = reader.element().within(WHAT)?;
         names.push(parse_general_name(element).within(WHAT)?);
     }
-    if names.is_empty() { Err(Error::Malformed { what: WHAT, fault: DerFault::Length }) } else { Ok(names) }
+    if names.is_empty() {
+        Err(Error::Malformed {
+            what: WHAT,
+            fault: DerFault::Length,
+        })
+    } else {
+        Ok(names)
+    }
 }
 
 const OTHER_NAME: u8 = tag::context_constructed(0);
@@ -598,10 +704,16 @@ pub(crate) fn parse_general_name(element: Element<'_>) -> Result<GeneralName, De
         }
         IP_ADDRESS => GeneralName::Ip(element.value.to_vec()),
         // The other forms are x400Address [3], ediPartyName [5] and registeredID [8].
-        other if other & 0xc0 == 0x80 && matches!(other & 0x1f, 3 | 5 | 8) => {
-            GeneralName::Raw { tag: other, value: element.value.to_vec() }
+        other if other & 0xc0 == 0x80 && matches!(other & 0x1f, 3 | 5 | 8) => GeneralName::Raw {
+            tag: other,
+            value: element.value.to_vec(),
+        },
+        other => {
+            return Err(DerFault::UnexpectedTag {
+                expected: RFC822_NAME,
+                found: Some(other),
+            });
         }
-        other => return Err(DerFault::UnexpectedTag { expected: RFC822_NAME, found: Some(other) }),
     })
 }
 
@@ -614,10 +726,16 @@ fn parse_other_name(element: Element<'_>) -> Result<GeneralName, DerFault> {
     let value = inner.element()?;
     inner.finish()?;
     if type_id != oid::FULCIO_USERNAME {
-        return Ok(GeneralName::Other { type_id, value: value.whole.to_vec() });
+        return Ok(GeneralName::Other {
+            type_id,
+            value: value.whole.to_vec(),
+        });
     }
     if value.tag != tag::UTF8_STRING {
-        return Err(DerFault::UnexpectedTag { expected: tag::UTF8_STRING, found: Some(value.tag) });
+        return Err(DerFault::UnexpectedTag {
+            expected: tag::UTF8_STRING,
+            found: Some(value.tag),
+        });
     }
     let text = std::str::from_utf8(value.value).map_err(|_| DerFault::Text)?;
     printable(text).map(GeneralName::Username)
@@ -626,11 +744,19 @@ fn parse_other_name(element: Element<'_>) -> Result<GeneralName, DerFault> {
 /// IA5String without control characters: a NUL inside a name has fooled too many programs.
 fn ia5_text(value: &[u8]) -> Result<String, DerFault> {
     let text = std::str::from_utf8(value).map_err(|_| DerFault::Text)?;
-    if text.is_ascii() { printable(text) } else { Err(DerFault::Text) }
+    if text.is_ascii() {
+        printable(text)
+    } else {
+        Err(DerFault::Text)
+    }
 }
 
 fn printable(text: &str) -> Result<String, DerFault> {
-    if text.chars().any(char::is_control) { Err(DerFault::Text) } else { Ok(text.to_owned()) }
+    if text.chars().any(char::is_control) {
+        Err(DerFault::Text)
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 fn parse_key_usage(value: &[u8]) -> Result<KeyUsage, DerFault> {
@@ -664,12 +790,18 @@ fn parse_basic_constraints(value: &[u8]) -> Result<BasicConstraints, DerFault> {
     };
     reader.finish()?;
     // RFC 5280: pathLenConstraint has a meaning only for authorities and must not be there otherwise.
-    if path_len.is_some() && !ca { Err(DerFault::Value) } else { Ok(BasicConstraints { ca, path_len }) }
+    if path_len.is_some() && !ca {
+        Err(DerFault::Value)
+    } else {
+        Ok(BasicConstraints { ca, path_len })
+    }
 }
 
 fn parse_authority_key_identifier(value: &[u8]) -> Result<Option<&[u8]>, DerFault> {
     let mut reader = asn1::only(value, tag::SEQUENCE)?.reader();
-    let identifier = reader.optional(tag::context(0))?.map(|element| element.value);
+    let identifier = reader
+        .optional(tag::context(0))?
+        .map(|element| element.value);
     reader.optional(tag::context_constructed(1))?;
     reader.optional(tag::context(2))?;
     reader.finish()?;

@@ -99,8 +99,15 @@ pub fn verify_chain(
     at: i64,
     purpose: Purpose,
 ) -> Result<VerifiedChain, Error> {
-    Search { intermediates, anchors, at, purpose, checks_left: MAX_SIGNATURE_CHECKS, best: None }
-        .run(leaf, Kind::Certificate)
+    Search {
+        intermediates,
+        anchors,
+        at,
+        purpose,
+        checks_left: MAX_SIGNATURE_CHECKS,
+        best: None,
+    }
+    .run(leaf, Kind::Certificate)
 }
 
 /// The same for a precertificate (RFC 6962 section 3.1): the poison must be there, and nothing else differs. For logs.
@@ -111,8 +118,15 @@ pub fn verify_precertificate_chain(
     at: i64,
     purpose: Purpose,
 ) -> Result<VerifiedChain, Error> {
-    Search { intermediates, anchors, at, purpose, checks_left: MAX_SIGNATURE_CHECKS, best: None }
-        .run(leaf, Kind::Precertificate)
+    Search {
+        intermediates,
+        anchors,
+        at,
+        purpose,
+        checks_left: MAX_SIGNATURE_CHECKS,
+        best: None,
+    }
+    .run(leaf, Kind::Precertificate)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -148,27 +162,41 @@ impl<'a> Search<'a> {
         }
         let mut path = vec![leaf];
         if self.extend(&mut path) {
-            return Ok(VerifiedChain { path: path.into_iter().cloned().collect() });
+            return Ok(VerifiedChain {
+                path: path.into_iter().cloned().collect(),
+            });
         }
-        let unknown = ChainFault::UnknownIssuer { issuer: leaf.issuer() };
+        let unknown = ChainFault::UnknownIssuer {
+            issuer: leaf.issuer(),
+        };
         Err(Error::Chain(self.best.map_or(unknown, |(_, fault)| fault)))
     }
 
     /// Tries to complete `path`; leaves it as it was when that fails.
     fn extend(&mut self, path: &mut Vec<&'a Certificate>) -> bool {
         let depth = path.len();
-        let Some(child) = path.last().copied() else { return false };
+        let Some(child) = path.last().copied() else {
+            return false;
+        };
         if depth == MAX_PATH_CERTIFICATES {
             self.note((depth, Stage::Refused), ChainFault::TooComplex);
             return false;
         }
         let candidates = self.candidates(child, path);
         if candidates.is_empty() {
-            self.note((depth, Stage::NoCandidate), ChainFault::UnknownIssuer { issuer: child.issuer() });
+            self.note(
+                (depth, Stage::NoCandidate),
+                ChainFault::UnknownIssuer {
+                    issuer: child.issuer(),
+                },
+            );
         }
         for candidate in candidates {
             if self.checks_left == 0 {
-                self.note((MAX_PATH_CERTIFICATES, Stage::Refused), ChainFault::TooComplex);
+                self.note(
+                    (MAX_PATH_CERTIFICATES, Stage::Refused),
+                    ChainFault::TooComplex,
+                );
                 return false;
             }
             self.checks_left -= 1;
@@ -200,22 +228,35 @@ impl<'a> Search<'a> {
 
     /// Certificates with the name of the child's issuer: anchors first, key identifiers that match before others.
     fn candidates(&self, child: &Certificate, path: &[&'a Certificate]) -> Vec<Candidate<'a>> {
-        let anchors = self.anchors.iter().map(|certificate| Candidate { certificate, anchor: true });
-        let others = self.intermediates.iter().map(|certificate| Candidate { certificate, anchor: false });
+        let anchors = self.anchors.iter().map(|certificate| Candidate {
+            certificate,
+            anchor: true,
+        });
+        let others = self.intermediates.iter().map(|certificate| Candidate {
+            certificate,
+            anchor: false,
+        });
         let mut candidates: Vec<_> = anchors
             .chain(others)
             .filter(|candidate| candidate.certificate.subject_der() == child.issuer_der())
             .filter(|candidate| !path.contains(&candidate.certificate))
             .collect();
         let wanted = child.authority_key_identifier();
-        candidates.sort_by_key(|candidate| wanted != candidate.certificate.subject_key_identifier());
+        candidates
+            .sort_by_key(|candidate| wanted != candidate.certificate.subject_key_identifier());
         candidates
     }
 
-    fn check_issuer(&self, path: &[&Certificate], candidate: Candidate<'_>) -> Result<(), (Stage, ChainFault)> {
+    fn check_issuer(
+        &self,
+        path: &[&Certificate],
+        candidate: Candidate<'_>,
+    ) -> Result<(), (Stage, ChainFault)> {
         let depth = path.len();
         let issuer = candidate.certificate;
-        let Some(child) = path.last() else { return Ok(()) };
+        let Some(child) = path.last() else {
+            return Ok(());
+        };
         check_signature(child, issuer, depth).map_err(|fault| (Stage::NoSignature, fault))?;
         check_authority(issuer, depth, candidate.anchor)
             .and_then(|()| check_path_length(issuer, path))
@@ -247,7 +288,10 @@ fn check_leaf(leaf: &Certificate, kind: Kind, at: i64, purpose: Purpose) -> Resu
     if leaf.is_ca() || leaf.key_usage().is_some_and(|usage| usage.key_cert_sign()) {
         return Err(ChainFault::LeafIsAuthority);
     }
-    if !leaf.key_usage().is_some_and(|usage| usage.digital_signature()) {
+    if !leaf
+        .key_usage()
+        .is_some_and(|usage| usage.digital_signature())
+    {
         return Err(ChainFault::LeafMayNotSign);
     }
     check_leaf_purpose(leaf, purpose)?;
@@ -256,19 +300,39 @@ fn check_leaf(leaf: &Certificate, kind: Kind, at: i64, purpose: Purpose) -> Resu
 }
 
 fn check_leaf_purpose(leaf: &Certificate, purpose: Purpose) -> Result<(), ChainFault> {
-    let suits = leaf.extended_key_usage().is_some_and(|usage| match purpose {
-        Purpose::TimeStamping => usage.critical && usage.purposes == [purpose.oid()],
-        Purpose::CodeSigning | Purpose::ServerAuth => usage.contains(&purpose.oid()),
-    });
-    if suits { Ok(()) } else { Err(ChainFault::Purpose { depth: 0, purpose: purpose.name() }) }
+    let suits = leaf
+        .extended_key_usage()
+        .is_some_and(|usage| match purpose {
+            Purpose::TimeStamping => usage.critical && usage.purposes == [purpose.oid()],
+            Purpose::CodeSigning | Purpose::ServerAuth => usage.contains(&purpose.oid()),
+        });
+    if suits {
+        Ok(())
+    } else {
+        Err(ChainFault::Purpose {
+            depth: 0,
+            purpose: purpose.name(),
+        })
+    }
 }
 
 /// An authority without purposes may certify for all; one with purposes for those only.
-fn check_authority_purpose(issuer: &Certificate, depth: usize, purpose: Purpose) -> Result<(), ChainFault> {
-    let suits = issuer
-        .extended_key_usage()
-        .is_none_or(|usage| usage.contains(&purpose.oid()) || usage.contains(&oid::ANY_EXTENDED_KEY_USAGE));
-    if suits { Ok(()) } else { Err(ChainFault::Purpose { depth, purpose: purpose.name() }) }
+fn check_authority_purpose(
+    issuer: &Certificate,
+    depth: usize,
+    purpose: Purpose,
+) -> Result<(), ChainFault> {
+    let suits = issuer.extended_key_usage().is_none_or(|usage| {
+        usage.contains(&purpose.oid()) || usage.contains(&oid::ANY_EXTENDED_KEY_USAGE)
+    });
+    if suits {
+        Ok(())
+    } else {
+        Err(ChainFault::Purpose {
+            depth,
+            purpose: purpose.name(),
+        })
+    }
 }
 
 /// keyUsage must be there and say keyCertSign; an anchor, which somebody chose by hand, may leave it out.
@@ -276,7 +340,10 @@ fn check_authority(issuer: &Certificate, depth: usize, anchor: bool) -> Result<(
     if !issuer.is_ca() {
         return Err(ChainFault::NotAnAuthority { depth });
     }
-    if issuer.key_usage().map_or(anchor, |usage| usage.key_cert_sign()) {
+    if issuer
+        .key_usage()
+        .map_or(anchor, |usage| usage.key_cert_sign())
+    {
         Ok(())
     } else {
         Err(ChainFault::MayNotSignCertificates { depth })
@@ -285,10 +352,21 @@ fn check_authority(issuer: &Certificate, depth: usize, anchor: bool) -> Result<(
 
 /// Self-issued authorities do not count (RFC 5280 section 4.2.1.9).
 fn check_path_length(issuer: &Certificate, path: &[&Certificate]) -> Result<(), ChainFault> {
-    let below = path.iter().skip(1).filter(|authority| !authority.is_self_issued()).count();
+    let below = path
+        .iter()
+        .skip(1)
+        .filter(|authority| !authority.is_self_issued())
+        .count();
     let found = u32::try_from(below).unwrap_or(u32::MAX);
-    match issuer.basic_constraints().and_then(|constraints| constraints.path_len) {
-        Some(limit) if found > limit => Err(ChainFault::PathLength { depth: path.len(), limit, found }),
+    match issuer
+        .basic_constraints()
+        .and_then(|constraints| constraints.path_len)
+    {
+        Some(limit) if found > limit => Err(ChainFault::PathLength {
+            depth: path.len(),
+            limit,
+            found,
+        }),
         _ => Ok(()),
     }
 }
@@ -296,9 +374,17 @@ fn check_path_length(issuer: &Certificate, path: &[&Certificate]) -> Result<(), 
 fn check_validity(certificate: &Certificate, depth: usize, at: i64) -> Result<(), ChainFault> {
     let (not_before, not_after) = (certificate.not_before(), certificate.not_after());
     if at < not_before {
-        Err(ChainFault::NotYetValid { depth, not_before, at })
+        Err(ChainFault::NotYetValid {
+            depth,
+            not_before,
+            at,
+        })
     } else if at > not_after {
-        Err(ChainFault::Expired { depth, not_after, at })
+        Err(ChainFault::Expired {
+            depth,
+            not_after,
+            at,
+        })
     } else {
         Ok(())
     }
@@ -306,22 +392,37 @@ fn check_validity(certificate: &Certificate, depth: usize, at: i64) -> Result<()
 
 fn check_critical(certificate: &Certificate, depth: usize, kind: Kind) -> Result<(), ChainFault> {
     let understood = |oid: &const_oid::ObjectIdentifier| match *oid {
-        oid::KEY_USAGE | oid::EXTENDED_KEY_USAGE | oid::BASIC_CONSTRAINTS | oid::SUBJECT_ALT_NAME => true,
+        oid::KEY_USAGE
+        | oid::EXTENDED_KEY_USAGE
+        | oid::BASIC_CONSTRAINTS
+        | oid::SUBJECT_ALT_NAME => true,
         // With any policy acceptable and no policy constraints (which are refused), every policy set is valid.
         oid::CERTIFICATE_POLICIES => true,
         oid::NAME_CONSTRAINTS => certificate.is_ca(),
         oid::PRECERTIFICATE_POISON => kind == Kind::Precertificate,
         _ => false,
     };
-    match certificate.extensions().find(|extension| extension.critical && !understood(&extension.oid)) {
-        Some(extension) => Err(ChainFault::UnknownCriticalExtension { depth, oid: extension.oid }),
+    match certificate
+        .extensions()
+        .find(|extension| extension.critical && !understood(&extension.oid))
+    {
+        Some(extension) => Err(ChainFault::UnknownCriticalExtension {
+            depth,
+            oid: extension.oid,
+        }),
         None => Ok(()),
     }
 }
 
 fn check_key(certificate: &Certificate, depth: usize) -> Result<(), ChainFault> {
-    let strong = certificate.public_key().is_ok_and(|key| is_strong(key.key_type()));
-    if strong { Ok(()) } else { Err(ChainFault::WeakAlgorithm { depth }) }
+    let strong = certificate
+        .public_key()
+        .is_ok_and(|key| is_strong(key.key_type()));
+    if strong {
+        Ok(())
+    } else {
+        Err(ChainFault::WeakAlgorithm { depth })
+    }
 }
 
 fn is_strong(key_type: KeyType) -> bool {
@@ -332,12 +433,23 @@ fn is_strong(key_type: KeyType) -> bool {
 }
 
 /// `depth` is the issuer's; the signature is on the certificate below it.
-fn check_signature(child: &Certificate, issuer: &Certificate, depth: usize) -> Result<(), ChainFault> {
+fn check_signature(
+    child: &Certificate,
+    issuer: &Certificate,
+    depth: usize,
+) -> Result<(), ChainFault> {
     check_key(issuer, depth)?;
-    let key = issuer.public_key().map_err(|_| ChainFault::WeakAlgorithm { depth })?;
+    let key = issuer
+        .public_key()
+        .map_err(|_| ChainFault::WeakAlgorithm { depth })?;
     match child.verify_signature(key) {
         Ok(()) => Ok(()),
-        Err(Error::SignatureAlgorithm { .. }) => Err(ChainFault::WeakAlgorithm { depth: depth - 1 }),
-        Err(_) => Err(ChainFault::BadSignature { depth: depth - 1, issuer: issuer.subject() }),
+        Err(Error::SignatureAlgorithm { .. }) => {
+            Err(ChainFault::WeakAlgorithm { depth: depth - 1 })
+        }
+        Err(_) => Err(ChainFault::BadSignature {
+            depth: depth - 1,
+            issuer: issuer.subject(),
+        }),
     }
 }

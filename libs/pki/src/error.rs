@@ -321,7 +321,9 @@ pub enum KeyFault {
 #[non_exhaustive]
 pub enum IdentityFault {
     /// No subject alternative name, or more than one, or one of a form that names nobody.
-    #[error("the certificate must have exactly one subject alternative name of type e-mail, URI, DNS or user name")]
+    #[error(
+        "the certificate must have exactly one subject alternative name of type e-mail, URI, DNS or user name"
+    )]
     SubjectAlternativeName,
     /// Neither issuer extension, or two that differ.
     #[error("the certificate must name its identity's issuer, once (1.3.6.1.4.1.57264.1.8)")]

@@ -11,10 +11,15 @@ pub mod asn1;
 pub mod certificate;
 pub mod chain;
 pub mod error;
+pub mod key_policy;
 pub mod name;
 mod name_constraints;
 pub mod oid;
 pub mod pem;
+pub mod profile;
+pub mod request;
+pub mod sct;
+mod tbs;
 pub mod timestamp;
 
 pub use algorithm::SignatureScheme;
@@ -22,3 +27,7 @@ pub use certificate::{Certificate, Extension, GeneralName, parse_pem_chain, pem_
 pub use chain::{Purpose, VerifiedChain, verify_chain, verify_precertificate_chain};
 pub use const_oid::ObjectIdentifier;
 pub use error::{ChainFault, DerFault, Error};
+pub use key_policy::KeyPolicy;
+pub use profile::{FulcioExtensions, Identity, SubjectAlternativeName};
+pub use request::CertificateRequest;
+pub use sct::{SctEntry, SignedCertificateTimestamp};

@@ -42,20 +42,31 @@ fn part(mut set: Reader<'_>) -> Result<Vec<Attribute<'_>>, DerFault> {
         attributes.push(Attribute { oid, value });
     }
     // RelativeDistinguishedName ::= SET SIZE (1..MAX)
-    if attributes.is_empty() { Err(DerFault::Length) } else { Ok(attributes) }
+    if attributes.is_empty() {
+        Err(DerFault::Length)
+    } else {
+        Ok(attributes)
+    }
 }
 
 /// Text of a Name's DER in the manner of RFC 4514: last part first, `+` within a part.
 pub(crate) fn display(name_der: &[u8]) -> String {
-    let shown = asn1::only(name_der, tag::SEQUENCE).and_then(|sequence| parts(sequence.value)).map(|parts| {
-        let part = |attributes: &Vec<Attribute<'_>>| attributes.iter().map(show).collect::<Vec<_>>().join("+");
-        parts.iter().rev().map(part).collect::<Vec<_>>().join(",")
-    });
+    let shown = asn1::only(name_der, tag::SEQUENCE)
+        .and_then(|sequence| parts(sequence.value))
+        .map(|parts| {
+            let part = |attributes: &Vec<Attribute<'_>>| {
+                attributes.iter().map(show).collect::<Vec<_>>().join("+")
+            };
+            parts.iter().rev().map(part).collect::<Vec<_>>().join(",")
+        });
     shown.unwrap_or_else(|_| "(malformed name)".to_owned())
 }
 
 fn show(attribute: &Attribute<'_>) -> String {
-    let value = text(attribute.value).map_or_else(|| format!("#{}", hex::encode(attribute.value.whole)), |t| escape(&t));
+    let value = text(attribute.value).map_or_else(
+        || format!("#{}", hex::encode(attribute.value.whole)),
+        |t| escape(&t),
+    );
     match short_name(&attribute.oid) {
         Some(short) => format!("{short}={value}"),
         None => format!("{}={value}", attribute.oid),
@@ -73,7 +84,10 @@ fn short_name(oid: &ObjectIdentifier) -> Option<&'static str> {
         (oid::DOMAIN_COMPONENT, "DC"),
         (oid::EMAIL_ADDRESS, "emailAddress"),
     ];
-    NAMES.into_iter().find(|(known, _)| known == oid).map(|(_, short)| short)
+    NAMES
+        .into_iter()
+        .find(|(known, _)| known == oid)
+        .map(|(_, short)| short)
 }
 
 /// The characters of a string type; `None` for other types and for text that is not of its type.
@@ -85,8 +99,13 @@ fn text(value: Element<'_>) -> Option<String> {
         }
         tag::TELETEX_STRING => Some(value.value.iter().copied().map(char::from).collect()),
         tag::BMP_STRING if value.value.len() % 2 == 0 => {
-            let units = value.value.chunks_exact(2).map(|pair| pair.iter().fold(0, |sum, b| (sum << 8) | u16::from(*b)));
-            char::decode_utf16(units).collect::<Result<String, _>>().ok()
+            let units = value
+                .value
+                .chunks_exact(2)
+                .map(|pair| pair.iter().fold(0, |sum, b| (sum << 8) | u16::from(*b)));
+            char::decode_utf16(units)
+                .collect::<Result<String, _>>()
+                .ok()
         }
         _ => None,
     }
@@ -99,7 +118,10 @@ fn escape(text: &str) -> String {
             ',' | '+' | '"' | '\\' | '<' | '>' | ';' | '=' => escaped.extend(['\\', character]),
             '#' if position == 0 => escaped.push_str("\\#"),
             // Control characters and the direction marks could forge what an operator reads.
-            c if c.is_control() || ('\u{200e}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c) => {
+            c if c.is_control()
+                || ('\u{200e}'..='\u{202e}').contains(&c)
+                || ('\u{2066}'..='\u{2069}').contains(&c) =>
+            {
                 escaped.push_str(&format!("\\u{{{:x}}}", u32::from(c)));
             }
             c => escaped.push(c),
@@ -110,9 +132,15 @@ fn escape(text: &str) -> String {
 
 /// Values of emailAddress attributes in a Name's DER: constraints on mailboxes apply to them too.
 pub(crate) fn email_addresses(name_der: &[u8]) -> Vec<String> {
-    let Ok(parts) = asn1::only(name_der, tag::SEQUENCE).and_then(|sequence| parts(sequence.value)) else {
+    let Ok(parts) = asn1::only(name_der, tag::SEQUENCE).and_then(|sequence| parts(sequence.value))
+    else {
         return Vec::new();
     };
-    let addresses = parts.iter().flatten().filter(|attribute| attribute.oid == oid::EMAIL_ADDRESS);
-    addresses.filter_map(|attribute| text(attribute.value)).collect()
+    let addresses = parts
+        .iter()
+        .flatten()
+        .filter(|attribute| attribute.oid == oid::EMAIL_ADDRESS);
+    addresses
+        .filter_map(|attribute| text(attribute.value))
+        .collect()
 }

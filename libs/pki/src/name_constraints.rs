@@ -24,7 +24,9 @@ struct Constraints {
 pub(crate) fn check(path: &[&Certificate]) -> Result<(), ChainFault> {
     let mut comparisons_left = MAX_COMPARISONS;
     for (depth, authority) in path.iter().enumerate().skip(1) {
-        let Some(extension) = authority.extension(&oid::NAME_CONSTRAINTS) else { continue };
+        let Some(extension) = authority.extension(&oid::NAME_CONSTRAINTS) else {
+            continue;
+        };
         let unknown = ChainFault::UnknownNameConstraints { depth };
         let constraints = parse(extension.value).map_err(|_| unknown.clone())?;
         for (position, certificate) in path.iter().enumerate().take(depth) {
@@ -34,11 +36,15 @@ pub(crate) fn check(path: &[&Certificate]) -> Result<(), ChainFault> {
             }
             let names = names(certificate);
             let cost = names.len() * (constraints.permitted.len() + constraints.excluded.len());
-            comparisons_left = comparisons_left.checked_sub(cost).ok_or(ChainFault::TooComplex)?;
+            comparisons_left = comparisons_left
+                .checked_sub(cost)
+                .ok_or(ChainFault::TooComplex)?;
             for name in &names {
                 match constraints.permit(name) {
                     Verdict::Permitted => {}
-                    Verdict::Refused => return Err(ChainFault::NameConstraints { depth: position }),
+                    Verdict::Refused => {
+                        return Err(ChainFault::NameConstraints { depth: position });
+                    }
                     Verdict::NotUnderstood => return Err(unknown),
                 }
             }
@@ -54,7 +60,11 @@ fn names(certificate: &Certificate) -> Vec<GeneralName> {
     if asn1::only(subject, tag::SEQUENCE).is_ok_and(|sequence| !sequence.value.is_empty()) {
         names.push(GeneralName::Directory(subject.to_vec()));
     }
-    names.extend(name::email_addresses(subject).into_iter().map(GeneralName::Email));
+    names.extend(
+        name::email_addresses(subject)
+            .into_iter()
+            .map(GeneralName::Email),
+    );
     names
 }
 
@@ -63,7 +73,10 @@ fn parse(value: &[u8]) -> Result<Constraints, DerFault> {
     let permitted = reader.optional(tag::context_constructed(0))?;
     let excluded = reader.optional(tag::context_constructed(1))?;
     reader.finish()?;
-    Ok(Constraints { permitted: subtrees(permitted)?, excluded: subtrees(excluded)? })
+    Ok(Constraints {
+        permitted: subtrees(permitted)?,
+        excluded: subtrees(excluded)?,
+    })
 }
 
 fn subtrees(element: Option<Element<'_>>) -> Result<Vec<GeneralName>, DerFault> {
@@ -106,7 +119,11 @@ impl Constraints {
                 None => return Verdict::NotUnderstood,
             }
         }
-        if constrained && !permitted { Verdict::Refused } else { Verdict::Permitted }
+        if constrained && !permitted {
+            Verdict::Refused
+        } else {
+            Verdict::Permitted
+        }
     }
 }
 
@@ -128,9 +145,13 @@ fn within(name: &GeneralName, base: &GeneralName) -> Option<bool> {
     match (name, base) {
         (GeneralName::Email(name), GeneralName::Email(base)) => email_within(name, base),
         (GeneralName::Dns(name), GeneralName::Dns(base)) => Some(dns_within(name, base)),
-        (GeneralName::Uri(name), GeneralName::Uri(base)) => uri_host(name).map(|host| host_within(host, base)),
+        (GeneralName::Uri(name), GeneralName::Uri(base)) => {
+            uri_host(name).map(|host| host_within(host, base))
+        }
         (GeneralName::Ip(name), GeneralName::Ip(base)) => ip_within(name, base),
-        (GeneralName::Directory(name), GeneralName::Directory(base)) => directory_within(name, base),
+        (GeneralName::Directory(name), GeneralName::Directory(base)) => {
+            directory_within(name, base)
+        }
         _ => None,
     }
 }
@@ -139,36 +160,50 @@ fn within(name: &GeneralName, base: &GeneralName) -> Option<bool> {
 fn email_within(name: &str, base: &str) -> Option<bool> {
     let (local, host) = name.rsplit_once('@')?;
     Some(match base.rsplit_once('@') {
-        Some((base_local, base_host)) => local == base_local && host.eq_ignore_ascii_case(base_host),
+        Some((base_local, base_host)) => {
+            local == base_local && host.eq_ignore_ascii_case(base_host)
+        }
         None => host_within(host, base),
     })
 }
 
 /// A base of `host` is that host alone, `.domain` every host below it.
 fn host_within(host: &str, base: &str) -> bool {
-    if base.starts_with('.') { ends_with_ignoring_case(host, base) } else { host.eq_ignore_ascii_case(base) }
+    if base.starts_with('.') {
+        ends_with_ignoring_case(host, base)
+    } else {
+        host.eq_ignore_ascii_case(base)
+    }
 }
 
 /// A base of `domain` is it and everything below; the empty base is everything.
 fn dns_within(name: &str, base: &str) -> bool {
     let base = base.strip_prefix('.').unwrap_or(base);
-    base.is_empty() || name.eq_ignore_ascii_case(base) || ends_with_ignoring_case(name, &format!(".{base}"))
+    base.is_empty()
+        || name.eq_ignore_ascii_case(base)
+        || ends_with_ignoring_case(name, &format!(".{base}"))
 }
 
 fn ends_with_ignoring_case(text: &str, end: &str) -> bool {
     let start = text.len().checked_sub(end.len());
-    start.and_then(|start| text.get(start..)).is_some_and(|tail| tail.eq_ignore_ascii_case(end))
+    start
+        .and_then(|start| text.get(start..))
+        .is_some_and(|tail| tail.eq_ignore_ascii_case(end))
 }
 
 /// The host of a URI with an authority part; `None` for others and for IP literals, which cannot be constrained.
 fn uri_host(uri: &str) -> Option<&str> {
     let (_, rest) = uri.split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next()?;
-    let host_and_port = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let host_and_port = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
     if host_and_port.starts_with('[') {
         return None;
     }
-    let host = host_and_port.split_once(':').map_or(host_and_port, |(host, _)| host);
+    let host = host_and_port
+        .split_once(':')
+        .map_or(host_and_port, |(host, _)| host);
     let is_address = host.chars().all(|c| c.is_ascii_digit() || c == '.');
     (!host.is_empty() && !is_address).then_some(host)
 }
@@ -186,7 +221,11 @@ fn ip_within(address: &[u8], base: &[u8]) -> Option<bool> {
 /// A base is a prefix of relative distinguished names. They are compared as DER: an authority that writes one name in
 /// two encodings is refused rather than understood.
 fn directory_within(name: &[u8], base: &[u8]) -> Option<bool> {
-    let content = |der| asn1::only(der, tag::SEQUENCE).ok().map(|element| element.value);
+    let content = |der| {
+        asn1::only(der, tag::SEQUENCE)
+            .ok()
+            .map(|element| element.value)
+    };
     let (name, base) = (content(name)?, content(base)?);
     let mut parts = Reader::new(name);
     let mut prefix = Reader::new(base);
@@ -203,7 +242,11 @@ mod tests {
     use super::*;
 
     fn verdict(permitted: &[GeneralName], excluded: &[GeneralName], name: GeneralName) -> Verdict {
-        Constraints { permitted: permitted.to_vec(), excluded: excluded.to_vec() }.permit(&name)
+        Constraints {
+            permitted: permitted.to_vec(),
+            excluded: excluded.to_vec(),
+        }
+        .permit(&name)
     }
 
     fn email(text: &str) -> GeneralName {
@@ -220,7 +263,9 @@ mod tests {
 
     #[test]
     fn email_bases_are_mailboxes_hosts_or_domains() {
-        let permits = |base: &str, name: &str| verdict(&[email(base)], &[], email(name)) == Verdict::Permitted;
+        let permits = |base: &str, name: &str| {
+            verdict(&[email(base)], &[], email(name)) == Verdict::Permitted
+        };
         assert!(permits("example.com", "a@EXAMPLE.com"));
         assert!(!permits("example.com", "a@sub.example.com"));
         assert!(permits(".example.com", "a@sub.example.com"));
@@ -233,42 +278,87 @@ mod tests {
     #[test]
     fn uri_bases_look_at_the_host_alone() {
         let permits = |base: &str, name: &str| verdict(&[uri(base)], &[], uri(name));
-        assert_eq!(permits("example.com", "https://example.com/a"), Verdict::Permitted);
-        assert_eq!(permits("example.com", "https://example.com:8443/a"), Verdict::Permitted);
-        assert_eq!(permits("example.com", "https://example.com@evil.test/"), Verdict::Refused);
-        assert_eq!(permits("example.com", "https://evil.test/?x=https://example.com"), Verdict::Refused);
-        assert_eq!(permits(".example.com", "https://a.example.com"), Verdict::Permitted);
+        assert_eq!(
+            permits("example.com", "https://example.com/a"),
+            Verdict::Permitted
+        );
+        assert_eq!(
+            permits("example.com", "https://example.com:8443/a"),
+            Verdict::Permitted
+        );
+        assert_eq!(
+            permits("example.com", "https://example.com@evil.test/"),
+            Verdict::Refused
+        );
+        assert_eq!(
+            permits("example.com", "https://evil.test/?x=https://example.com"),
+            Verdict::Refused
+        );
+        assert_eq!(
+            permits(".example.com", "https://a.example.com"),
+            Verdict::Permitted
+        );
         assert_eq!(permits("example.com", "urn:isbn:1"), Verdict::NotUnderstood);
-        assert_eq!(permits("example.com", "https://10.0.0.1/"), Verdict::NotUnderstood);
-        assert_eq!(permits("example.com", "https://[::1]/"), Verdict::NotUnderstood);
+        assert_eq!(
+            permits("example.com", "https://10.0.0.1/"),
+            Verdict::NotUnderstood
+        );
+        assert_eq!(
+            permits("example.com", "https://[::1]/"),
+            Verdict::NotUnderstood
+        );
     }
 
     #[test]
     fn excluded_wins_over_permitted() {
         let name = || dns("a.b.example.com");
-        assert_eq!(verdict(&[dns("example.com")], &[], name()), Verdict::Permitted);
-        assert_eq!(verdict(&[dns("example.com")], &[dns("b.example.com")], name()), Verdict::Refused);
+        assert_eq!(
+            verdict(&[dns("example.com")], &[], name()),
+            Verdict::Permitted
+        );
+        assert_eq!(
+            verdict(&[dns("example.com")], &[dns("b.example.com")], name()),
+            Verdict::Refused
+        );
         assert_eq!(verdict(&[dns("xample.com")], &[], name()), Verdict::Refused);
         assert_eq!(verdict(&[], &[dns("")], name()), Verdict::Refused);
     }
 
     #[test]
     fn a_form_without_constraints_is_free_and_an_unknown_form_is_not() {
-        assert_eq!(verdict(&[dns("example.com")], &[], email("a@b.test")), Verdict::Permitted);
-        let other = GeneralName::Other { type_id: oid::COMMON_NAME, value: vec![5, 0] };
+        assert_eq!(
+            verdict(&[dns("example.com")], &[], email("a@b.test")),
+            Verdict::Permitted
+        );
+        let other = GeneralName::Other {
+            type_id: oid::COMMON_NAME,
+            value: vec![5, 0],
+        };
         let username = GeneralName::Username("a!b".to_owned());
-        assert_eq!(verdict(&[other.clone()], &[], username.clone()), Verdict::NotUnderstood);
+        assert_eq!(
+            verdict(&[other.clone()], &[], username.clone()),
+            Verdict::NotUnderstood
+        );
         assert_eq!(verdict(&[], &[other], username), Verdict::NotUnderstood);
     }
 
     #[test]
     fn addresses_are_compared_under_the_mask() {
         let net = GeneralName::Ip(vec![10, 1, 0, 0, 255, 255, 0, 0]);
-        let check = |address: &[u8]| verdict(std::slice::from_ref(&net), &[], GeneralName::Ip(address.to_vec()));
+        let check = |address: &[u8]| {
+            verdict(
+                std::slice::from_ref(&net),
+                &[],
+                GeneralName::Ip(address.to_vec()),
+            )
+        };
         assert_eq!(check(&[10, 1, 2, 3]), Verdict::Permitted);
         assert_eq!(check(&[10, 2, 2, 3]), Verdict::Refused);
         assert_eq!(check(&[0; 16]), Verdict::Refused);
         let broken = GeneralName::Ip(vec![10]);
-        assert_eq!(verdict(&[broken], &[], GeneralName::Ip(vec![10, 1, 2, 3])), Verdict::NotUnderstood);
+        assert_eq!(
+            verdict(&[broken], &[], GeneralName::Ip(vec![10, 1, 2, 3])),
+            Verdict::NotUnderstood
+        );
     }
 }

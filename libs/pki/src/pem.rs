@@ -21,13 +21,19 @@ pub fn parse(text: &str, limit: usize) -> Result<Vec<Block>, Error> {
     let mut blocks = Vec::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
-        let Some(label) = boundary(line, BEGIN) else { continue };
+        let Some(label) = boundary(line, BEGIN) else {
+            continue;
+        };
         if blocks.len() == limit {
             return Err(Error::Pem(PemFault::TooMany { limit }));
         }
         blocks.push(parse_block(label, &mut lines)?);
     }
-    if blocks.is_empty() { Err(Error::Pem(PemFault::NoBlock)) } else { Ok(blocks) }
+    if blocks.is_empty() {
+        Err(Error::Pem(PemFault::NoBlock))
+    } else {
+        Ok(blocks)
+    }
 }
 
 /// Reads text that has exactly one block, with one of the `labels`; `accepted` names them in the message.
@@ -42,7 +48,10 @@ pub fn parse_one(text: &str, labels: &[&str], accepted: &'static str) -> Result<
 }
 
 pub(crate) fn label_fault(found: &str, accepted: &'static str) -> Error {
-    Error::Pem(PemFault::Label { found: found.chars().take(64).collect(), accepted })
+    Error::Pem(PemFault::Label {
+        found: found.chars().take(64).collect(),
+        accepted,
+    })
 }
 
 fn parse_block(label: &str, lines: &mut std::str::Lines<'_>) -> Result<Block, Error> {
@@ -52,8 +61,12 @@ fn parse_block(label: &str, lines: &mut std::str::Lines<'_>) -> Result<Block, Er
             if end != label {
                 return Err(Error::Pem(PemFault::Unterminated));
             }
-            let contents = sealwright_crypto::base64::decode(&base64).map_err(|_| Error::Pem(PemFault::Base64))?;
-            return Ok(Block { label: label.to_owned(), contents });
+            let contents = sealwright_crypto::base64::decode(&base64)
+                .map_err(|_| Error::Pem(PemFault::Base64))?;
+            return Ok(Block {
+                label: label.to_owned(),
+                contents,
+            });
         }
         base64.extend(line.chars().filter(|c| !c.is_ascii_whitespace()));
     }
