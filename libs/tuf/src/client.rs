@@ -326,7 +326,8 @@ impl<F: Fetch, S: Store> Client<F, S> {
         Ok(())
     }
 
-    /// 5.4. A stored timestamp that does not verify (its key was rotated, or the file is damaged) is passed over.
+    /// 5.4. A stored timestamp that does not verify (its key was rotated, or the file is damaged) is passed over;
+    /// an expired new one is not kept.
     async fn refresh_timestamp(&mut self) -> Result<(), Error> {
         let name = file_name(Role::Timestamp.name());
         if let Some(known) = load(&self.store, &name)? {
@@ -334,7 +335,9 @@ impl<F: Fetch, S: Store> Client<F, S> {
         }
         let limit = self.limits.timestamp_length;
         let bytes = self.fetch(Place::Metadata, &name, limit).await?;
-        match self.trusted.accept_timestamp(&bytes)? {
+        let freshness = self.trusted.accept_timestamp(&bytes)?;
+        self.trusted.snapshot_promise()?;
+        match freshness {
             Freshness::New => save(&mut self.store, &name, &bytes),
             Freshness::Same => Ok(()),
         }

@@ -64,7 +64,8 @@ impl TrustedSet {
         self.in_force(self.root.signed(), Role::Root.name())
     }
 
-    /// 5.4.2 to 5.4.4. Expiry is judged later, so that an expired timestamp still protects against older ones.
+    /// 5.4.2 and 5.4.3. Expiry is judged by [`TrustedSet::snapshot_promise`], so that a stored timestamp that has expired
+    /// still protects against older ones.
     pub(crate) fn accept_timestamp(&mut self, bytes: &[u8]) -> Result<Freshness, Error> {
         let new = Envelope::<Timestamp>::parse(bytes)?;
         self.root.signed().verify(&new)?;
