@@ -1,1 +1,428 @@
-//! To be written.
+//! The harness of the claims about the whole: real processes, real clients, real files.
+//!
+//! Nothing here is a fake. A [`Daemon`] is a `sealwrightd dev` process on a directory of its own; [`Tool`] runs a
+//! program with a deadline and keeps what it said. A part that a machine lacks is reported by [`skipped`], which
+//! prints SKIPPED and counts it.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail, ensure};
+use serde::Deserialize;
+
+/// The identity that test tokens carry unless a test needs another.
+pub const EMAIL: &str = "dev@example.com";
+
+/// Root of the workspace.
+pub fn workspace_root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate is a folder of the workspace").to_owned()
+}
+
+/// A binary of the workspace, from the profile that the test itself was built with.
+pub fn binary(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a process knows its program");
+    let profile = test.ancestors().nth(2).expect("tests lie in <target>/<profile>/deps");
+    let path = profile.join(name);
+    assert!(path.exists(), "{} is missing: run `cargo build --bins` first, as `make test` does", path.display());
+    path
+}
+
+/// Python of the folder that `make test` fills with published clients; `None`, reported as skipped, where it is absent.
+pub fn python(test: &str) -> Option<PathBuf> {
+    let python = workspace_root().join(".venv/bin/python");
+    if python.exists() {
+        return Some(python);
+    }
+    skipped(test, "the Python clients are not installed: run `make setup`");
+    None
+}
+
+/// Reports that a part of a test could not run here, and counts it for the summary of `make test`.
+pub fn skipped(test: &str, reason: &str) {
+    eprintln!("SKIPPED {test}: {reason}");
+    let file = fs::OpenOptions::new().create(true).append(true).open(workspace_root().join("target/skipped.txt"));
+    if let Ok(mut file) = file {
+        // The count is a courtesy; the line on stderr is the report.
+        let _unimportant = writeln!(file, "{test}: {reason}");
+    }
+}
+
+/// What a program did.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The command line, for messages.
+    pub shown: String,
+    /// Exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Outcome {
+    /// Fails unless the program exited with 0; answers its standard output.
+    pub fn success(self) -> anyhow::Result<String> {
+        ensure!(self.code == Some(0), "expected success of {self}");
+        Ok(self.stdout)
+    }
+
+    /// Fails unless the program exited with `code`; answers standard output and error together.
+    pub fn code(self, code: i32) -> anyhow::Result<String> {
+        ensure!(self.code == Some(code), "expected exit code {code} of {self}");
+        Ok(format!("{}{}", self.stdout, self.stderr))
+    }
+
+    /// Fails unless the program failed; answers standard output and error together.
+    pub fn failure(self) -> anyhow::Result<String> {
+        ensure!(self.code.is_some_and(|code| code != 0), "expected failure of {self}");
+        Ok(format!("{}{}", self.stdout, self.stderr))
+    }
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { shown, code, stdout, stderr } = self;
+        write!(f, "`{shown}` (exit code {code:?})\n--- stdout\n{stdout}\n--- stderr\n{stderr}")
+    }
+}
+
+/// A program about to be run.
+#[derive(Debug)]
+pub struct Tool {
+    command: Command,
+    deadline: Duration,
+}
+
+impl Tool {
+    /// The program at `path`, or by name from the search path.
+    pub fn new(path: impl AsRef<Path>) -> Self {
+        Self { command: Command::new(path.as_ref()), deadline: Duration::from_secs(120) }
+    }
+
+    /// The command line client of the workspace, without what the caller's environment might add.
+    pub fn sealwright() -> Self {
+        let mut tool = Self::new(binary("sealwright"));
+        for name in ["SIGSTORE_ID_TOKEN", "TRACEPARENT", "OTEL_EXPORTER_OTLP_ENDPOINT", "SEALWRIGHT_PROFILE"] {
+            tool.command.env_remove(name);
+        }
+        tool
+    }
+
+    /// The server of the workspace.
+    pub fn sealwrightd() -> Self {
+        Self::new(binary("sealwrightd"))
+    }
+
+    /// Adds one argument.
+    pub fn arg(mut self, arg: impl AsRef<std::ffi::OsStr>) -> Self {
+        self.command.arg(arg);
+        self
+    }
+
+    /// Adds arguments.
+    pub fn args<A: AsRef<std::ffi::OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    /// Sets a variable of the environment.
+    pub fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Sets the working directory.
+    pub fn dir(mut self, dir: &Path) -> Self {
+        self.command.current_dir(dir);
+        self
+    }
+
+    /// Replaces the deadline of two minutes.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Runs to the end without standard input.
+    pub fn run(self) -> anyhow::Result<Outcome> {
+        self.run_with_input(b"")
+    }
+
+    /// Runs to the end with `input` on standard input.
+    pub fn run_with_input(mut self, input: &[u8]) -> anyhow::Result<Outcome> {
+        let shown = format!("{:?}", self.command);
+        let mut child = self
+            .command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {shown}"))?;
+        let mut stdin = child.stdin.take().context("stdin is piped")?;
+        // A program that does not read its input closes the pipe, which is no fault of the test's.
+        let _unimportant = stdin.write_all(input);
+        drop(stdin);
+        let id = child.id();
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || sender.send(child.wait_with_output()));
+        let Ok(output) = receiver.recv_timeout(self.deadline) else {
+            signal(id, "KILL")?;
+            bail!("{shown} did not end within {:?}", self.deadline);
+        };
+        let output = output?;
+        Ok(Outcome {
+            shown,
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+}
+
+/// Base URLs, as `DIR/endpoints.json` gives them.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Endpoints {
+    /// Certificate authority.
+    pub ca: String,
+    /// Signature log.
+    pub log: String,
+    /// Submission prefix of the certificate log.
+    pub ct: String,
+    /// Full endpoint of the timestamp authority.
+    pub tsa: String,
+    /// TUF repository.
+    pub tuf: String,
+    /// Development identity provider.
+    pub oidc: String,
+    /// Console.
+    pub console: String,
+    /// Certificate authority over TLS, where a TLS listener is on.
+    #[serde(default)]
+    pub ca_tls: Option<String>,
+}
+
+/// A running `sealwrightd dev`, killed when dropped.
+#[derive(Debug)]
+pub struct Daemon {
+    child: Child,
+    dir: PathBuf,
+    endpoints: Endpoints,
+    ready_line: String,
+    log: PathBuf,
+    _temporary: Option<tempfile::TempDir>,
+}
+
+impl Daemon {
+    /// Starts on a fresh directory that goes away with the daemon.
+    pub fn fresh() -> anyhow::Result<Self> {
+        Self::fresh_with(&[])
+    }
+
+    /// Starts on a fresh directory with more arguments.
+    pub fn fresh_with(args: &[&str]) -> anyhow::Result<Self> {
+        let temporary = tempfile::tempdir()?;
+        let mut daemon = Self::on(&temporary.path().join("dev"), args)?;
+        daemon._temporary = Some(temporary);
+        Ok(daemon)
+    }
+
+    /// Starts on `dir` with more arguments.
+    pub fn on(dir: &Path, args: &[&str]) -> anyhow::Result<Self> {
+        Self::command(Command::new(binary("sealwrightd")), dir, args)
+    }
+
+    /// Starts through another program (`faketime`, `strace`), whose command is given up to the server's own.
+    pub fn command(mut command: Command, dir: &Path, args: &[&str]) -> anyhow::Result<Self> {
+        let log = dir.with_extension("stderr.log");
+        if let Some(parent) = log.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        let stderr = fs::OpenOptions::new().create(true).append(true).open(&log)?;
+        command.arg("dev").arg("--dir").arg(dir);
+        if !args.contains(&"--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
+        let mut child = command.spawn().context("cannot start sealwrightd")?;
+        let stdout = child.stdout.take().context("stdout is piped")?;
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines() {
+                let Ok(line) = line else { break };
+                // The receiver is gone once the daemon is ready; reading on keeps the pipe from filling.
+                let _unimportant = sender.send(line);
+            }
+        });
+        let ready_line = match receiver.recv_timeout(Duration::from_secs(60)) {
+            Ok(line) if line.starts_with("ready") => line,
+            other => {
+                let _unimportant = child.kill();
+                let status = child.wait()?;
+                bail!("sealwrightd is not ready: {other:?}, {status}\n{}", fs::read_to_string(&log)?);
+            }
+        };
+        let endpoints = serde_json::from_slice(&fs::read(dir.join("endpoints.json"))?)?;
+        Ok(Self { child, dir: dir.to_owned(), endpoints, ready_line, log, _temporary: None })
+    }
+
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A file below `DIR/client`.
+    pub fn client_file(&self, name: &str) -> PathBuf {
+        self.dir.join("client").join(name)
+    }
+
+    /// Its base URLs.
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    /// The line that said it is ready.
+    pub fn ready_line(&self) -> &str {
+        &self.ready_line
+    }
+
+    /// Process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has written to standard error so far, over all runs on this directory.
+    pub fn stderr(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Resident memory in KiB.
+    pub fn resident_kib(&self) -> anyhow::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id()))?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("VmRSS in /proc/PID/status")?;
+        Ok(line.split_whitespace().nth(1).context("a number after VmRSS")?.parse()?)
+    }
+
+    /// CPU time used so far, in microseconds, of a clock that ticks every 10 ms.
+    pub fn cpu_us(&self) -> anyhow::Result<u64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id()))?;
+        let after_name = stat.rsplit(')').next().context("a name in parentheses")?;
+        let fields: Vec<&str> = after_name.split_whitespace().collect();
+        let ticks = |index: usize| -> anyhow::Result<u64> { Ok(fields.get(index).context("field")?.parse()?) };
+        Ok((ticks(11)? + ticks(12)?) * 10_000)
+    }
+
+    /// An identity token of the built-in provider for [`EMAIL`].
+    pub fn token(&self) -> anyhow::Result<String> {
+        self.token_with(&["--email", EMAIL])
+    }
+
+    /// An identity token with other arguments of `sealwright token`.
+    pub fn token_with(&self, args: &[&str]) -> anyhow::Result<String> {
+        let stdout =
+            Tool::sealwright().args(["token", "--issuer", &self.endpoints.oidc]).args(args).run()?.success()?;
+        Ok(stdout.trim().to_owned())
+    }
+
+    /// Arguments that make our client trust this stack.
+    pub fn trust(&self) -> [String; 2] {
+        ["--trust-config".to_owned(), self.client_file("trust_config.json").display().to_string()]
+    }
+
+    /// Arguments that make our client accept signatures of [`EMAIL`] only.
+    pub fn identity(&self) -> [String; 4] {
+        [
+            "--certificate-identity".to_owned(),
+            EMAIL.to_owned(),
+            "--certificate-oidc-issuer".to_owned(),
+            self.endpoints.oidc.clone(),
+        ]
+    }
+
+    /// Signs a file keylessly with our client; answers the bundle's path.
+    pub fn sign(&self, artifact: &Path) -> anyhow::Result<PathBuf> {
+        let bundle = artifact.with_extension("sigstore.json");
+        let token = self.token()?;
+        Tool::sealwright()
+            .args(["sign-blob", "--identity-token", "-", "--bundle"])
+            .arg(&bundle)
+            .args(self.trust())
+            .arg(artifact)
+            .run_with_input(token.as_bytes())?
+            .success()?;
+        Ok(bundle)
+    }
+
+    /// Verifies a file with our client.
+    pub fn verify(&self, artifact: &Path, bundle: &Path) -> anyhow::Result<Outcome> {
+        Tool::sealwright()
+            .args(["verify-blob", "--output", "json", "--bundle"])
+            .arg(bundle)
+            .args(self.trust())
+            .args(self.identity())
+            .arg(artifact)
+            .run()
+    }
+
+    /// Kills it as a power cut would end it, as far as the process can tell.
+    pub fn kill(mut self) -> anyhow::Result<PathBuf> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(self.dir.clone())
+    }
+
+    /// Asks it to end and waits; answers its exit status and the time it took.
+    pub fn terminate(&mut self) -> anyhow::Result<(ExitStatus, Duration)> {
+        let asked = std::time::Instant::now();
+        signal(self.id(), "TERM")?;
+        while asked.elapsed() < Duration::from_secs(20) {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok((status, asked.elapsed()));
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        bail!("sealwrightd did not end within 20 s of SIGTERM\n{}", self.stderr());
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended already; then there is nothing to kill.
+        let _unimportant = self.child.kill();
+        let _unimportant = self.child.wait();
+        if thread::panicking() {
+            let text = self.stderr();
+            let tail: Vec<&str> = text.lines().rev().take(40).collect();
+            eprintln!("--- last lines of sealwrightd\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
+        }
+    }
+}
+
+/// Sends a signal by name to a process that the test started.
+pub fn signal(id: u32, name: &str) -> anyhow::Result<()> {
+    let status = Command::new("kill").args([format!("-{name}"), id.to_string()]).status()?;
+    ensure!(status.success(), "kill -{name} {id}: {status}");
+    Ok(())
+}
+
+/// An HTTP client for plain loopback requests.
+pub fn http() -> reqwest::blocking::Client {
+    // Fails only when another test came first, which serves as well.
+    let _unimportant = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    reqwest::blocking::Client::builder().timeout(Duration::from_secs(30)).no_proxy().build().expect("plain HTTP needs nothing")
+}
+
+/// A scratch directory with one artifact in it.
+pub fn artifact(content: &[u8]) -> anyhow::Result<(tempfile::TempDir, PathBuf)> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("artifact.txt");
+    fs::write(&path, content)?;
+    Ok((dir, path))
+}

@@ -1,0 +1,58 @@
+# The two commands are `make demo` and `make test`. Everything they need is set up by themselves: Debian packages through
+# apt when run as root (otherwise the missing ones are named), Python clients into .venv, which git ignores.
+
+CARGO ?= cargo
+JOBS ?= 2
+PYTHON ?= python3
+VENV := .venv
+# Published clients, pinned so that a failure is ours and not a release of the night.
+CLIENTS := sigstore==4.5.1 tuf==7.0.1 rfc3161-client==1.0.9
+
+.PHONY: help demo test soak bench setup packages lint fmt clean
+
+help:
+	@echo "make demo    build and show a file signed and verified with no key to keep"
+	@echo "make test    everything a code change can break"
+	@echo "make lint    formatting, clippy, documentation, dependency rules"
+	@echo "make bench   figures, in under 10 minutes"
+	@echo "make soak    long proofs, resumable; SOAK_HOURS sets the size (default 1)"
+
+demo: packages
+	$(CARGO) build --release -j $(JOBS) -p sealwright-stack -p sealwright-cli
+	./target/release/sealwrightd demo
+
+test: setup
+	@rm -f target/skipped.txt
+	$(CARGO) build -j $(JOBS) --workspace --bins
+	$(CARGO) test -j $(JOBS) --workspace
+	@.ci/test-summary
+
+setup: packages $(VENV)/.clients
+
+$(VENV)/.clients: Makefile
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check $(CLIENTS)
+	@touch $@
+
+packages:
+	@.ci/packages
+
+lint:
+	$(CARGO) fmt --all -- --check
+	$(CARGO) clippy -j $(JOBS) --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc -j $(JOBS) --workspace --no-deps --document-private-items
+	@.ci/check-dependencies
+
+fmt:
+	$(CARGO) fmt --all
+
+bench:
+	$(CARGO) build --release -j $(JOBS) -p sealwright-stack -p sealwright-cli -p sealwright-integration-tests
+	./target/release/bench
+
+soak:
+	@.ci/soak
+
+clean:
+	$(CARGO) clean
+	rm -rf $(VENV)

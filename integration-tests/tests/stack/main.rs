@@ -1,0 +1,11 @@
+//! Claims about the whole stack, each a test that reads like its claim.
+
+mod clients;
+mod contract;
+mod doors;
+mod kill;
+mod openssl;
+mod provider;
+mod refusals;
+mod tidy;
+mod trace;
