@@ -1,1 +1,36 @@
-//! To be written.
+//! Who is asking? OpenID Connect issuers, and the way from a token to the identity a certificate may carry.
+//!
+//! The crate holds three things. [`Issuers`] is the set of configured issuers: it finds the issuer of a token,
+//! obtains that issuer's keys ([`jwks`], [`discovery`]), decides on the token ([`token`]) and turns its claims
+//! into a [`Principal`] ([`issuer`], [`template`]). [`IdentityToken`] is the client's view of a token: parsed, not
+//! verified, for signers that must know what they are about to present. [`source::TokenSource`] is the door
+//! through which a signer obtains one.
+//!
+//! It is not an X.509 crate: a [`Principal`] names the subject alternative name and the extensions, and the
+//! certificate authority encodes them. It is the only crate that links `openidconnect`, which gives the types of
+//! discovery and of key sets; the decision on a token and the check of its signature are ours, made with
+//! `sealwright-crypto`.
+//!
+//! Time is an argument everywhere (`now`, Unix seconds). The only ambient clock is the timeout of a request to a
+//! provider, which bounds waiting and decides nothing.
+
+#[cfg(test)]
+mod comparison;
+pub mod discovery;
+pub mod error;
+pub mod issuer;
+mod json;
+pub mod jwks;
+pub mod source;
+pub mod template;
+#[cfg(test)]
+mod testing;
+pub mod token;
+
+pub use error::{ConfigError, FetchError, TokenError};
+pub use issuer::{
+    CiProviderConfig, ClaimsPrecedence, Extension, Issuer, IssuerConfig, IssuerHealth, IssuerType,
+    Issuers, IssuersConfig, Principal, San, VerifiedToken,
+};
+pub use json::Json;
+pub use token::{Claims, IdentityToken, JwsAlgorithm, MAX_TOKEN_BYTES};
