@@ -322,7 +322,7 @@ mod tests {
         assert_eq!(report.checks[1].detail.as_deref(), Some("no key"));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_check_that_hangs_counts_as_failed() {
         let health = Health::new();
         health.register([Check::new("ca.ct", std::future::pending)]);

@@ -72,7 +72,6 @@ impl Registry {
     }
 
     /// The routes of the metrics listener: the text at `/metrics` and at `/`.
-    #[must_use]
     pub fn router(&self) -> Router {
         let registry = self.clone();
         let show = move || async move {
@@ -104,7 +103,6 @@ impl fmt::Debug for Registry {
 }
 
 /// Buckets for request durations, seconds: 0.5 ms doubling up to 16 s.
-#[must_use]
 pub fn duration_buckets() -> impl Iterator<Item = f64> {
     (0..16).map(|power| 0.0005 * f64::from(1_u32 << power))
 }

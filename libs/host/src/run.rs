@@ -180,7 +180,6 @@ impl Server {
     #[must_use]
     #[expect(
         clippy::indexing_slicing,
-        clippy::missing_panics_doc,
         reason = "bind refuses to make a server without an address"
     )]
     pub fn address(&self) -> SocketAddr {
@@ -221,17 +220,15 @@ impl Server {
     pub fn start(self, router: Router) -> Running {
         let router = crate::grpc::mount(router, self.health.grpc_service());
         let router = exchange::labelled(router);
-        let (closing, connections, acceptors) = (
-            CancellationToken::new(),
-            TaskTracker::new(),
-            TaskTracker::new(),
-        );
+        let (closing, cut) = (CancellationToken::new(), CancellationToken::new());
+        let (connections, acceptors) = (TaskTracker::new(), TaskTracker::new());
         for (listener, tls) in self.listeners {
             let door = connection::Door {
                 shared: self.shared.clone(),
                 router: router.clone(),
                 tls: tls.map(TlsAcceptor::from),
                 closing: closing.clone(),
+                cut: cut.clone(),
                 connections: connections.clone(),
             };
             acceptors.spawn(door.accept_all(listener));
@@ -243,6 +240,7 @@ impl Server {
             health: self.health,
             registry: self.registry,
             closing,
+            cut,
             connections,
             acceptors,
             drain_timeout: self.config.drain_timeout,
@@ -274,6 +272,7 @@ pub struct Running {
     health: Health,
     registry: Registry,
     closing: CancellationToken,
+    cut: CancellationToken,
     connections: TaskTracker,
     acceptors: TaskTracker,
     drain_timeout: Duration,
@@ -329,6 +328,7 @@ impl Running {
         self.connections.close();
         let finished = tokio::time::timeout(self.drain_timeout, self.connections.wait()).await;
         let left = self.connections.len();
+        self.cut.cancel();
         if finished.is_ok() || left == 0 {
             Drained::Clean
         } else {
@@ -339,9 +339,9 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Connections see the token and close; a runtime that ends drops those that do not.
         self.health.drain();
         self.closing.cancel();
+        self.cut.cancel();
     }
 }
 

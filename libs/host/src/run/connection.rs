@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
+use futures::FutureExt;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
@@ -41,12 +42,17 @@ const CROWDED_IDLE: Duration = Duration::from_secs(2);
 /// How long a connection that was asked to close may take.
 const CLOSING_GRACE: Duration = Duration::from_secs(1);
 
+/// How long a drain waits for the first request of a client that had just connected.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(200);
+
 /// One listener's way in.
 pub(super) struct Door {
     pub(super) shared: Arc<Shared>,
     pub(super) router: Router,
     pub(super) tls: Option<TlsAcceptor>,
     pub(super) closing: CancellationToken,
+    /// Ends connections that a drain could not wait for.
+    pub(super) cut: CancellationToken,
     pub(super) connections: TaskTracker,
 }
 
@@ -57,21 +63,18 @@ impl Door {
         loop {
             let place = tokio::select! {
                 biased;
-                () = door.closing.cancelled() => return,
+                () = door.closing.cancelled() => break,
                 place = door.shared.places.clone().acquire_owned() => place,
             };
             // The semaphore is never closed.
             let Ok(place) = place else { return };
             let accepted = tokio::select! {
                 biased;
-                () = door.closing.cancelled() => return,
+                () = door.closing.cancelled() => break,
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => {
-                    door.connections
-                        .spawn(door.clone().welcome(stream, peer, place));
-                }
+                Ok((stream, peer)) => door.let_in(stream, peer, place),
                 Err(error) => {
                     // The peer's fault (it is gone again) or a shortage that passes.
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -79,6 +82,19 @@ impl Door {
                 }
             }
         }
+        // Who connected before the drain is served: closing the listener now would reset them.
+        while let Ok(place) = door.shared.places.clone().try_acquire_owned() {
+            let Some(Ok((stream, peer))) = listener.accept().now_or_never() else {
+                return;
+            };
+            door.let_in(stream, peer, place);
+        }
+    }
+
+    fn let_in(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit) {
+        let visit = self.clone().welcome(stream, peer, place);
+        self.connections
+            .spawn(self.cut.clone().run_until_cancelled_owned(visit));
     }
 
     async fn welcome(
@@ -167,6 +183,10 @@ async fn serve<S>(
     let mut connection = pin!(builder.serve_connection(TokioIo::new(watched), exchange));
     let interval =
         (shared.limits.idle_timeout / 4).clamp(Duration::from_millis(20), Duration::from_secs(2));
+    let mut told_to_close = pin!(async {
+        closing.cancelled().await;
+        vitals.first_request_taken().await;
+    });
     let mut closed_at = None;
     loop {
         let tick = sleep(interval);
@@ -177,7 +197,7 @@ async fn serve<S>(
                 }
                 return;
             }
-            () = closing.cancelled(), if closed_at.is_none() => {
+            () = told_to_close.as_mut(), if closed_at.is_none() => {
                 connection.as_mut().graceful_shutdown();
                 closed_at = Some(Instant::now());
             }
@@ -254,6 +274,16 @@ impl Vitals {
             blocked_since: AtomicU64::new(0),
             sending: AtomicUsize::new(0),
             moved_at: AtomicU64::new(0),
+        }
+    }
+
+    /// Waits a moment for the request that a client who just connected is about to send.
+    async fn first_request_taken(&self) {
+        let newcomer =
+            || self.served.load(Ordering::Relaxed) + self.exchanges.load(Ordering::Relaxed) == 0;
+        let began = Instant::now();
+        while newcomer() && began.elapsed() < FIRST_REQUEST_GRACE {
+            sleep(FIRST_REQUEST_GRACE / 20).await;
         }
     }
 
