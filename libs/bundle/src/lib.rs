@@ -1,1 +1,43 @@
-//! To be written.
+//! Bundle + trusted root + policy -> verdict.
+//!
+//! This crate answers one question: does this bundle prove that somebody whom the policy accepts
+//! signed this artifact, at a time when that counted? It is the smallest room that an auditor has
+//! to read, next to the mathematics of `sealwright-crypto`, `sealwright-pki` and `sealwright-tlog`.
+//! The whole sequence of checks is one function, [`verify::verify`].
+//!
+//! It reads no file, opens no connection and asks no clock. Fetching trust material is
+//! `sealwright-tuf`'s, signing and the services are `sealwright-sdk`'s.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`bundle`] | the bundle format, read strictly and written |
+//! | [`trusted_root`] | authorities, logs and their windows of trust |
+//! | [`policy`] | whom and what a verifier accepts |
+//! | [`artifact`] | the digests of what was signed |
+//! | [`statement`] | in-toto statements |
+//! | [`verify`] | the checks V1 to V12 in their order |
+//! | [`verdict`] | what a successful verification has shown |
+//! | [`error`] | why a verification failed |
+//! | [`signing_config`] | which services to sign with |
+
+pub mod artifact;
+pub mod bundle;
+pub mod error;
+mod json;
+mod log;
+pub mod policy;
+mod rekor_v1;
+pub mod signing_config;
+pub mod statement;
+pub mod trusted_root;
+pub mod verdict;
+pub mod verify;
+
+pub use artifact::{Artifact, ArtifactHasher};
+pub use bundle::Bundle;
+pub use error::VerifyError;
+pub use policy::{IdentityRule, Matcher, Policy, PredicateTypes, TrustedKey};
+pub use signing_config::SigningConfig;
+pub use trusted_root::TrustedRoot;
+pub use verdict::Verified;
+pub use verify::verify;

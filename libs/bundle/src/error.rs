@@ -1,0 +1,903 @@
+//! Why a bundle, a trusted root or a policy was refused: one variant per failed check.
+//!
+//! Every error answers the same five questions through [`VerifyError::explain`]: which check
+//! ([`Step`]), a stable code for scripts, what was found, what would have been accepted, and what
+//! the reader can do about it.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::json::rfc3339;
+
+/// The checks of verification in the order in which they run (client specification 2.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Step {
+    /// The trusted root, the policy or the artifact could not be used; no bundle was judged.
+    Input,
+    /// V1: the bundle's bytes and its structure.
+    Structure,
+    /// V2: nothing is counted twice.
+    Duplicates,
+    /// V3: when the signature existed.
+    Time,
+    /// V4: the certificate's path to a trusted authority.
+    Certificate,
+    /// V5: the certificate was logged.
+    CertificateTransparency,
+    /// V6: the signer is the one the policy names.
+    Identity,
+    /// V7 and V8: the signature was logged, and the entry speaks of this bundle.
+    Log,
+    /// V9: the signature itself.
+    Signature,
+    /// V10: the statement speaks of this artifact.
+    Artifact,
+    /// V11: the statement is of an accepted kind.
+    Predicate,
+}
+
+/// The answers to the five questions, ready for a terminal or for JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// Stable name of the failed check, such as `INCLUSION_PROOF_INVALID`.
+    pub code: &'static str,
+    /// Where in the sequence the check stands.
+    pub step: Step,
+    /// What was seen.
+    pub found: String,
+    /// What would have been accepted.
+    pub expected: String,
+    /// What a person can do, or whom to ask.
+    pub help: &'static str,
+}
+
+/// A structural rule of the bundle format that does not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StructureFault {
+    /// Neither a certificate nor a public key hint.
+    #[error("no certificate and no public key hint")]
+    NoSigner,
+    /// Neither a message signature nor a DSSE envelope.
+    #[error("no message signature and no DSSE envelope")]
+    NoContent,
+    /// A signature of zero bytes.
+    #[error("an empty signature")]
+    EmptySignature,
+    /// A DSSE envelope must carry exactly one signature.
+    #[error("{0} DSSE signatures instead of exactly one")]
+    DsseSignatureCount(usize),
+    /// The key id of the DSSE signature contradicts the public key hint.
+    #[error("a DSSE key id that differs from the public key hint")]
+    DsseKeyId,
+    /// A certificate chain without certificates.
+    #[error("an empty certificate chain")]
+    EmptyChain,
+    /// A chain inside a v0.3 bundle, which the policy did not allow.
+    #[error("a certificate chain in a v0.3 bundle, which carries the leaf alone")]
+    ChainNotAllowed,
+    /// A certificate authority where the signer's certificate belongs.
+    #[error("a certificate authority in the place of the signing certificate")]
+    AuthorityAsLeaf,
+    /// A self-signed certificate: trust anchors never come from a bundle.
+    #[error("a self-signed certificate in the chain")]
+    RootInChain,
+    /// A message digest of an algorithm that is not known, or of the wrong length.
+    #[error("a message digest of an unknown algorithm or of the wrong length")]
+    MessageDigest,
+    /// A log entry without the identifier of its log.
+    #[error("log entry {0} without a log id")]
+    NoLogId(usize),
+    /// A log entry without kind and version.
+    #[error("log entry {0} without kind and version")]
+    NoKindVersion(usize),
+    /// A negative index, tree size or time.
+    #[error("log entry {0} with a negative number")]
+    NegativeNumber(usize),
+    /// Bundles before v0.2 rest on the log's promise.
+    #[error("log entry {0} without the inclusion promise that a v0.1 bundle needs")]
+    NoPromise(usize),
+    /// Bundles since v0.2 rest on the proof, in every entry.
+    #[error("log entry {0} without an inclusion proof")]
+    NoProof(usize),
+    /// A proof without the signed checkpoint that it leads to.
+    #[error("log entry {0} without a checkpoint")]
+    NoCheckpoint(usize),
+}
+
+/// Why one timestamp token does not count.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TimestampFault {
+    /// The token is malformed, or speaks of other bytes than the signature, or its own signature is wrong.
+    #[error("{0}")]
+    Invalid(String),
+    /// No trusted timestamp authority vouches for the token.
+    #[error("no trusted timestamp authority signed it ({0})")]
+    Untrusted(String),
+    /// The token is good, but the authority was not to be trusted at that time.
+    #[error("its time {} is outside the window in which the authority is trusted", rfc3339(*time))]
+    OutsideAuthorityWindow {
+        /// The token's time, Unix seconds.
+        time: i64,
+    },
+}
+
+impl TimestampFault {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "TIMESTAMP_INVALID",
+            Self::Untrusted(_) => "TIMESTAMP_UNTRUSTED",
+            Self::OutsideAuthorityWindow { .. } => "TIMESTAMP_OUTSIDE_TSA_WINDOW",
+        }
+    }
+}
+
+/// Why one signed certificate timestamp does not count.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SctFault {
+    /// No certificate log of the trusted root has this identifier.
+    #[error("unknown certificate log {0}")]
+    UnknownLog(String),
+    /// The log's key was not valid when it signed.
+    #[error("signed at {}, outside the window of the certificate log's key", rfc3339(*time))]
+    OutsideLogWindow {
+        /// The SCT's time, Unix seconds.
+        time: i64,
+    },
+    /// The signature does not verify for this certificate.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl SctFault {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownLog(_) => "SCT_UNKNOWN_LOG",
+            Self::OutsideLogWindow { .. } => "SCT_OUTSIDE_LOG_WINDOW",
+            Self::Invalid(_) => "SCT_INVALID",
+        }
+    }
+}
+
+/// The field of a log entry that contradicts the bundle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub enum EntryField {
+    /// Kind or version in the body and beside it differ.
+    KindVersion,
+    /// The digest of what was signed.
+    Digest,
+    /// The signature's bytes.
+    Signature,
+    /// The certificate or public key.
+    Verifier,
+    /// The body as a whole: parts agree, the bytes do not.
+    Body,
+    /// The index inside the proof and beside it differ.
+    LogIndex,
+    /// The tree size beside the proof is not the checkpoint's.
+    TreeSize,
+    /// The root hash beside the proof is not the checkpoint's.
+    RootHash,
+}
+
+impl fmt::Display for EntryField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::KindVersion => "kind and version",
+            Self::Digest => "digest",
+            Self::Signature => "signature",
+            Self::Verifier => "certificate or public key",
+            Self::Body => "body",
+            Self::LogIndex => "log index",
+            Self::TreeSize => "tree size",
+            Self::RootHash => "root hash",
+        })
+    }
+}
+
+/// What a threshold counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Counted {
+    /// Signature logs, by operator.
+    Logs,
+    /// Times from any trusted observer.
+    Times,
+    /// Timestamp authorities, by operator.
+    TimestampAuthorities,
+    /// Certificate logs.
+    CertificateLogs,
+}
+
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Logs => "signature logs of distinct operators",
+            Self::Times => "verified times",
+            Self::TimestampAuthorities => "timestamp authorities of distinct operators",
+            Self::CertificateLogs => "certificate logs",
+        })
+    }
+}
+
+/// A check that failed. The first failure ends the verification.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// The trusted root is not usable; its publisher is at fault.
+    TrustedRootInvalid {
+        /// Which part, and why.
+        what: String,
+    },
+    /// The policy contradicts itself or would accept anybody; its author is at fault.
+    PolicyInvalid {
+        /// Which part, and why.
+        what: String,
+    },
+    /// The caller gave only some digests of the artifact, and the signature needs another.
+    DigestUnavailable {
+        /// The algorithm that is needed.
+        needed: String,
+    },
+    /// The bundle is not the JSON of a bundle.
+    BundleMalformed {
+        /// What the parser says.
+        what: String,
+    },
+    /// The media type names a version that is not known.
+    UnsupportedBundleVersion {
+        /// The media type found.
+        media_type: String,
+    },
+    /// Something is larger than any honest bundle has it.
+    LimitExceeded {
+        /// What was counted or measured.
+        what: &'static str,
+        /// How much of it there was.
+        found: u64,
+        /// How much is accepted.
+        limit: u64,
+    },
+    /// The bundle breaks a rule of its format.
+    BundleStructure(StructureFault),
+    /// The signing certificate, or one of its companions, cannot be read.
+    CertificateMalformed {
+        /// What the parser says.
+        what: String,
+    },
+    /// The same log entry appears twice.
+    DuplicateEntry {
+        /// Position of the first.
+        first: usize,
+        /// Position of the second.
+        second: usize,
+    },
+    /// The same timestamp token appears twice.
+    DuplicateTimestamp {
+        /// Position of the first.
+        first: usize,
+        /// Position of the second.
+        second: usize,
+    },
+    /// No token and no promise says when the signature existed.
+    NoTimeSource,
+    /// Timestamp tokens are there, and too few of them count.
+    TimestampsRejected {
+        /// Position of each refused token and the reason.
+        faults: Vec<(usize, TimestampFault)>,
+    },
+    /// The promise of a log does not verify.
+    PromiseInvalid {
+        /// Position of the log entry.
+        entry: usize,
+    },
+    /// A verified time lies in the future.
+    TimeInFuture {
+        /// The time found, Unix seconds.
+        time: i64,
+        /// The verifier's clock, Unix seconds.
+        now: i64,
+    },
+    /// Fewer than the policy asks for.
+    ThresholdNotMet {
+        /// What is counted.
+        counted: Counted,
+        /// How many were verified.
+        have: usize,
+        /// How many are asked for.
+        need: usize,
+    },
+    /// No path leads from the certificate to a trusted authority.
+    CertificateUntrusted {
+        /// What the path building says.
+        reason: String,
+    },
+    /// The certificate, or one above it, was not valid at a verified time.
+    CertificateNotValidAt {
+        /// The verified time, Unix seconds.
+        time: i64,
+        /// Start of the certificate's validity, Unix seconds.
+        not_before: i64,
+        /// End of the certificate's validity, Unix seconds.
+        not_after: i64,
+    },
+    /// The trusted root no longer, or not yet, trusted the authority at a verified time.
+    AuthorityNotTrustedAt {
+        /// The verified time, Unix seconds.
+        time: i64,
+        /// The authority's address in the trusted root.
+        authority: String,
+    },
+    /// The certificate carries no proof of having been logged.
+    SctMissing,
+    /// Proofs are there, and too few of them count.
+    SctsRejected {
+        /// The reason for each.
+        faults: Vec<SctFault>,
+    },
+    /// The certificate names nobody, or more than one.
+    IdentityMissing {
+        /// What is wrong with the names.
+        what: String,
+    },
+    /// The certificate names somebody else.
+    IdentityMismatch {
+        /// The certificate's subject alternative name.
+        found: String,
+        /// What the policy accepts.
+        expected: String,
+    },
+    /// The right name, vouched for by the wrong identity provider.
+    IssuerMismatch {
+        /// The certificate's issuer of the identity.
+        found: String,
+        /// What the policy accepts.
+        expected: String,
+    },
+    /// Name and issuer are right, another attribute is not.
+    ExtensionMismatch {
+        /// Name of the attribute in the profile, such as `runnerEnvironment`.
+        extension: &'static str,
+        /// Its value, if the certificate has it.
+        found: Option<String>,
+        /// What the policy accepts.
+        expected: String,
+    },
+    /// The bundle was signed with a key, the policy asks for an identity, or the reverse.
+    SignerKind {
+        /// What the bundle has.
+        found: &'static str,
+        /// What the policy asks for.
+        expected: &'static str,
+    },
+    /// The entry is from a log that the trusted root does not name.
+    UnknownLog {
+        /// Position of the entry.
+        entry: usize,
+        /// Identifier of the log, in hexadecimal.
+        log_id: String,
+    },
+    /// The checkpoint is not a signed note with origin, size and root.
+    CheckpointMalformed {
+        /// Position of the entry.
+        entry: usize,
+        /// What the parser says.
+        what: String,
+    },
+    /// The checkpoint is of another log than the entry names.
+    CheckpointOrigin {
+        /// Position of the entry.
+        entry: usize,
+        /// The origin in the checkpoint.
+        found: String,
+        /// The origin of the log in the trusted root.
+        expected: String,
+    },
+    /// The log's signature on the checkpoint is absent or wrong.
+    CheckpointSignature {
+        /// Position of the entry.
+        entry: usize,
+        /// The log's origin.
+        origin: String,
+        /// What the check says.
+        what: String,
+    },
+    /// The proof does not lead from the entry to the checkpoint.
+    InclusionProofInvalid {
+        /// Position of the entry.
+        entry: usize,
+        /// What the check says.
+        what: String,
+    },
+    /// The entry speaks of something else than this bundle.
+    EntryMismatch {
+        /// Position of the entry.
+        entry: usize,
+        /// The field that differs.
+        field: EntryField,
+        /// Its value in the entry.
+        found: String,
+        /// Its value in the bundle.
+        expected: String,
+    },
+    /// Entries of this kind are not verified here.
+    UnsupportedEntryType {
+        /// Position of the entry.
+        entry: usize,
+        /// Kind and version found.
+        kind_version: String,
+    },
+    /// The log's key was not trusted when the entry was made.
+    LogKeyNotValidAt {
+        /// Position of the entry.
+        entry: usize,
+        /// The verified time, Unix seconds.
+        time: i64,
+    },
+    /// None of the given keys made the signature.
+    KeyMismatch {
+        /// How many keys were tried.
+        tried: usize,
+    },
+    /// The key was not to be used at a verified time.
+    KeyNotValidAt {
+        /// The verified time, Unix seconds.
+        time: i64,
+    },
+    /// Signatures of this kind of key are not verified here.
+    UnsupportedKey {
+        /// The kind of key.
+        key_type: String,
+    },
+    /// The signature does not verify: another artifact, another key, or changed bytes.
+    SignatureInvalid,
+    /// The bundle states a digest that the artifact does not have.
+    DigestMismatch {
+        /// Name of the algorithm.
+        algorithm: &'static str,
+        /// The digest in the bundle, in hexadecimal.
+        found: String,
+        /// The artifact's digest, in hexadecimal.
+        expected: String,
+    },
+    /// The signed payload is not an in-toto statement.
+    PayloadType {
+        /// The payload type found.
+        found: String,
+    },
+    /// The signed statement cannot be read.
+    StatementMalformed {
+        /// What the parser says.
+        what: String,
+    },
+    /// The statement speaks of other artifacts.
+    SubjectMissing {
+        /// The artifact's digests, `sha256:...`.
+        artifact: Vec<String>,
+        /// How many subjects the statement has.
+        subjects: usize,
+    },
+    /// The statement is of a type that the policy does not accept.
+    PredicateType {
+        /// The predicate type found.
+        found: String,
+        /// The types accepted.
+        expected: Vec<String>,
+    },
+    /// An attestation where a signature was asked for, or the reverse.
+    ContentKind {
+        /// What the bundle has.
+        found: &'static str,
+        /// What the policy asks for.
+        expected: &'static str,
+    },
+}
+
+impl VerifyError {
+    /// The stable name of the failed check.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::TrustedRootInvalid { .. } => "TRUSTED_ROOT_INVALID",
+            Self::PolicyInvalid { .. } => "POLICY_INVALID",
+            Self::DigestUnavailable { .. } => "DIGEST_UNAVAILABLE",
+            Self::BundleMalformed { .. } => "BUNDLE_MALFORMED",
+            Self::UnsupportedBundleVersion { .. } => "BUNDLE_VERSION_UNSUPPORTED",
+            Self::LimitExceeded { .. } => "LIMIT_EXCEEDED",
+            Self::BundleStructure(_) => "BUNDLE_STRUCTURE",
+            Self::CertificateMalformed { .. } => "CERTIFICATE_MALFORMED",
+            Self::DuplicateEntry { .. } => "DUPLICATE_ENTRY",
+            Self::DuplicateTimestamp { .. } => "DUPLICATE_TIMESTAMP",
+            Self::NoTimeSource => "NO_TIME_SOURCE",
+            Self::TimestampsRejected { faults } => faults
+                .first()
+                .map_or("TIMESTAMP_INVALID", |(_, fault)| fault.code()),
+            Self::PromiseInvalid { .. } => "INCLUSION_PROMISE_INVALID",
+            Self::TimeInFuture { .. } => "TIME_IN_FUTURE",
+            Self::ThresholdNotMet { .. } => "THRESHOLD_NOT_MET",
+            Self::CertificateUntrusted { .. } => "CERTIFICATE_UNTRUSTED",
+            Self::CertificateNotValidAt { .. } => "CERTIFICATE_NOT_VALID_AT_TIME",
+            Self::AuthorityNotTrustedAt { .. } => "CA_NOT_TRUSTED_AT_TIME",
+            Self::SctMissing => "SCT_MISSING",
+            Self::SctsRejected { faults } => faults.first().map_or("SCT_INVALID", SctFault::code),
+            Self::IdentityMissing { .. } => "IDENTITY_MISSING",
+            Self::IdentityMismatch { .. } => "IDENTITY_MISMATCH",
+            Self::IssuerMismatch { .. } => "ISSUER_MISMATCH",
+            Self::ExtensionMismatch { .. } => "EXTENSION_MISMATCH",
+            Self::SignerKind { .. } => "SIGNER_KIND_MISMATCH",
+            Self::UnknownLog { .. } => "LOG_UNKNOWN",
+            Self::CheckpointMalformed { .. } => "CHECKPOINT_MALFORMED",
+            Self::CheckpointOrigin { .. } => "CHECKPOINT_ORIGIN_MISMATCH",
+            Self::CheckpointSignature { .. } => "CHECKPOINT_SIGNATURE_INVALID",
+            Self::InclusionProofInvalid { .. } => "INCLUSION_PROOF_INVALID",
+            Self::EntryMismatch { .. } => "LOG_ENTRY_MISMATCH",
+            Self::UnsupportedEntryType { .. } => "LOG_ENTRY_TYPE_UNSUPPORTED",
+            Self::LogKeyNotValidAt { .. } => "LOG_KEY_NOT_VALID_AT_TIME",
+            Self::KeyMismatch { .. } => "KEY_MISMATCH",
+            Self::KeyNotValidAt { .. } => "KEY_NOT_VALID_AT_TIME",
+            Self::UnsupportedKey { .. } => "KEY_UNSUPPORTED",
+            Self::SignatureInvalid => "SIGNATURE_INVALID",
+            Self::DigestMismatch { .. } => "DIGEST_MISMATCH",
+            Self::PayloadType { .. } => "PAYLOAD_TYPE_UNSUPPORTED",
+            Self::StatementMalformed { .. } => "STATEMENT_MALFORMED",
+            Self::SubjectMissing { .. } => "SUBJECT_MISSING",
+            Self::PredicateType { .. } => "PREDICATE_TYPE_MISMATCH",
+            Self::ContentKind { .. } => "CONTENT_KIND_MISMATCH",
+        }
+    }
+
+    /// The place of the failed check in the sequence.
+    #[must_use]
+    pub fn step(&self) -> Step {
+        match self {
+            Self::TrustedRootInvalid { .. }
+            | Self::PolicyInvalid { .. }
+            | Self::DigestUnavailable { .. } => Step::Input,
+            Self::BundleMalformed { .. }
+            | Self::UnsupportedBundleVersion { .. }
+            | Self::LimitExceeded { .. }
+            | Self::BundleStructure(_)
+            | Self::CertificateMalformed { .. }
+            | Self::SignerKind { .. }
+            | Self::ContentKind { .. } => Step::Structure,
+            Self::DuplicateEntry { .. } | Self::DuplicateTimestamp { .. } => Step::Duplicates,
+            Self::NoTimeSource
+            | Self::TimestampsRejected { .. }
+            | Self::PromiseInvalid { .. }
+            | Self::TimeInFuture { .. } => Step::Time,
+            Self::ThresholdNotMet { counted, .. } => match counted {
+                Counted::Logs => Step::Log,
+                Counted::CertificateLogs => Step::CertificateTransparency,
+                Counted::Times | Counted::TimestampAuthorities => Step::Time,
+            },
+            Self::CertificateUntrusted { .. }
+            | Self::CertificateNotValidAt { .. }
+            | Self::AuthorityNotTrustedAt { .. } => Step::Certificate,
+            Self::SctMissing | Self::SctsRejected { .. } => Step::CertificateTransparency,
+            Self::IdentityMissing { .. }
+            | Self::IdentityMismatch { .. }
+            | Self::IssuerMismatch { .. }
+            | Self::ExtensionMismatch { .. }
+            | Self::KeyMismatch { .. }
+            | Self::KeyNotValidAt { .. } => Step::Identity,
+            Self::UnknownLog { .. }
+            | Self::CheckpointMalformed { .. }
+            | Self::CheckpointOrigin { .. }
+            | Self::CheckpointSignature { .. }
+            | Self::InclusionProofInvalid { .. }
+            | Self::EntryMismatch { .. }
+            | Self::UnsupportedEntryType { .. }
+            | Self::LogKeyNotValidAt { .. } => Step::Log,
+            Self::UnsupportedKey { .. } | Self::SignatureInvalid | Self::DigestMismatch { .. } => {
+                Step::Signature
+            }
+            Self::PayloadType { .. }
+            | Self::StatementMalformed { .. }
+            | Self::SubjectMissing { .. } => Step::Artifact,
+            Self::PredicateType { .. } => Step::Predicate,
+        }
+    }
+
+    /// Code, step, what was found, what was expected, and what to do.
+    #[must_use]
+    pub fn explain(&self) -> Explanation {
+        let (found, expected, help) = self.words();
+        Explanation {
+            code: self.code(),
+            step: self.step(),
+            found,
+            expected,
+            help,
+        }
+    }
+
+    fn words(&self) -> (String, String, &'static str) {
+        match self {
+            Self::TrustedRootInvalid { what } => (
+                what.clone(),
+                "a Sigstore trusted root, version 0.1 or 0.2".into(),
+                "Fetch the trusted root again, or ask its publisher.",
+            ),
+            Self::PolicyInvalid { what } => (
+                what.clone(),
+                "a policy that names at least one signer and only usable patterns".into(),
+                "Correct the identity, issuer or key given to the verification.",
+            ),
+            Self::DigestUnavailable { needed } => (
+                "an artifact without that digest".into(),
+                format!("the artifact's bytes, or its {needed} digest"),
+                "Give the file itself instead of a digest.",
+            ),
+            Self::BundleMalformed { what } => (
+                what.clone(),
+                "the JSON of a Sigstore bundle, without unknown or repeated members".into(),
+                "Check that the file is the bundle and that it was copied whole.",
+            ),
+            Self::UnsupportedBundleVersion { media_type } => (
+                format!("media type {media_type:?}"),
+                "bundle version 0.1, 0.2 or 0.3".into(),
+                "A newer client may be needed.",
+            ),
+            Self::LimitExceeded { what, found, limit } => (
+                format!("{found} {what}"),
+                format!("at most {limit}"),
+                "No honest bundle is this large; do not trust it.",
+            ),
+            Self::BundleStructure(fault) => (
+                fault.to_string(),
+                "a bundle that follows the rules of its version".into(),
+                "The tool that made the bundle is at fault, or the bundle was changed.",
+            ),
+            Self::CertificateMalformed { what } => (
+                what.clone(),
+                "a DER-encoded X.509 certificate".into(),
+                "The bundle was changed, or made by a faulty tool.",
+            ),
+            Self::DuplicateEntry { first, second } => (
+                format!("log entries {first} and {second} are the same"),
+                "each log entry once".into(),
+                "Repeated proofs count for nothing; the bundle was changed.",
+            ),
+            Self::DuplicateTimestamp { first, second } => (
+                format!("timestamps {first} and {second} are the same"),
+                "each timestamp once".into(),
+                "Repeated proofs count for nothing; the bundle was changed.",
+            ),
+            Self::NoTimeSource => (
+                "no timestamp and no log promise".into(),
+                "at least one time vouched for by a trusted authority".into(),
+                "A short-lived certificate needs a timestamp: sign again with a timestamp authority configured.",
+            ),
+            Self::TimestampsRejected { faults } => (
+                join(
+                    faults
+                        .iter()
+                        .map(|(index, fault)| format!("timestamp {index}: {fault}")),
+                ),
+                "a timestamp over this signature from a trusted authority".into(),
+                "Check that the trusted root is the one the signer used.",
+            ),
+            Self::PromiseInvalid { entry } => (
+                format!("log entry {entry}: the log's promise does not verify"),
+                "a promise signed by the log".into(),
+                "The bundle was changed, or the trusted root has another key for this log.",
+            ),
+            Self::TimeInFuture { time, now } => (
+                rfc3339(*time),
+                format!("a time not after {}", rfc3339(*now)),
+                "Check this machine's clock.",
+            ),
+            Self::ThresholdNotMet {
+                counted,
+                have,
+                need,
+            } => (
+                format!("{have} {counted}"),
+                format!("at least {need}"),
+                "The policy asks for more witnesses than the bundle has; entries of unknown logs do not count.",
+            ),
+            Self::CertificateUntrusted { reason } => (
+                reason.clone(),
+                "a path to a certificate authority of the trusted root".into(),
+                "The bundle may come from another Sigstore instance: check the trusted root.",
+            ),
+            Self::CertificateNotValidAt {
+                time,
+                not_before,
+                not_after,
+            } => (
+                format!("signed at {}", rfc3339(*time)),
+                format!(
+                    "a time from {} to {}",
+                    rfc3339(*not_before),
+                    rfc3339(*not_after)
+                ),
+                "The signature was made outside the certificate's life and cannot be trusted.",
+            ),
+            Self::AuthorityNotTrustedAt { time, authority } => (
+                format!("signed at {} under {authority}", rfc3339(*time)),
+                "a time in which the trusted root trusts that authority".into(),
+                "The authority was retired, or the trusted root is out of date.",
+            ),
+            Self::SctMissing => (
+                "a certificate without signed certificate timestamps".into(),
+                "a certificate that was entered in a certificate log".into(),
+                "The certificate authority must log what it issues.",
+            ),
+            Self::SctsRejected { faults } => (
+                join(faults.iter().map(ToString::to_string)),
+                "a certificate timestamp from a log of the trusted root".into(),
+                "The certificate was not logged where the trusted root says, or it was changed.",
+            ),
+            Self::IdentityMissing { what } => (
+                what.clone(),
+                "a certificate with exactly one subject alternative name and an identity issuer"
+                    .into(),
+                "The certificate authority is not one for keyless signing.",
+            ),
+            Self::IdentityMismatch { found, expected } => (
+                found.clone(),
+                expected.clone(),
+                "Signed by somebody else: check the artifact's origin before you change the identity.",
+            ),
+            Self::IssuerMismatch { found, expected } => (
+                found.clone(),
+                expected.clone(),
+                "Another identity provider vouched for this name: check before you change the issuer.",
+            ),
+            Self::ExtensionMismatch {
+                extension,
+                found,
+                expected,
+            } => (
+                format!("{extension} = {}", found.as_deref().unwrap_or("(absent)")),
+                expected.clone(),
+                "The signer is right, the circumstances are not those that the policy asks for.",
+            ),
+            Self::SignerKind { found, expected } => (
+                (*found).into(),
+                (*expected).into(),
+                "Give a key for key-signed bundles, an identity and an issuer for keyless ones.",
+            ),
+            Self::UnknownLog { entry, log_id } => (
+                format!("log entry {entry} is of log {log_id}"),
+                "an entry of a log in the trusted root".into(),
+                "The bundle may come from another Sigstore instance, or the trusted root is out of date.",
+            ),
+            Self::CheckpointMalformed { entry, what } => (
+                format!("log entry {entry}: {what}"),
+                "a signed note with origin, size and root hash".into(),
+                "The bundle was changed, or the log is faulty.",
+            ),
+            Self::CheckpointOrigin {
+                entry,
+                found,
+                expected,
+            } => (
+                format!("log entry {entry}: origin {found:?}"),
+                format!("origin {expected:?}"),
+                "The proof is of another log than the entry names.",
+            ),
+            Self::CheckpointSignature {
+                entry,
+                origin,
+                what,
+            } => (
+                format!("log entry {entry}: {what}"),
+                format!("a checkpoint signed by {origin}"),
+                "The bundle was changed, or the trusted root has another key for this log.",
+            ),
+            Self::InclusionProofInvalid { entry, what } => (
+                format!("log entry {entry}: {what}"),
+                "a proof that leads from this entry to the checkpoint".into(),
+                "The signature is not in the log as claimed.",
+            ),
+            Self::EntryMismatch {
+                entry,
+                field,
+                found,
+                expected,
+            } => (
+                format!("log entry {entry}: {field} {found}"),
+                format!("{field} {expected}"),
+                "The log entry belongs to another signature.",
+            ),
+            Self::UnsupportedEntryType {
+                entry,
+                kind_version,
+            } => (
+                format!("log entry {entry} is of type {kind_version}"),
+                "hashedrekord 0.0.2, or hashedrekord 0.0.1, dsse 0.0.1, intoto 0.0.2 of older logs"
+                    .into(),
+                "A newer client may be needed.",
+            ),
+            Self::LogKeyNotValidAt { entry, time } => (
+                format!("log entry {entry}, made at {}", rfc3339(*time)),
+                "a time in which the trusted root trusts the log's key".into(),
+                "The log was retired, or the trusted root is out of date.",
+            ),
+            Self::KeyMismatch { tried } => (
+                format!("a signature by none of the {tried} given keys"),
+                "a signature by a given key".into(),
+                "Another key was used, or the artifact is not the one that was signed.",
+            ),
+            Self::KeyNotValidAt { time } => (
+                format!("signed at {}", rfc3339(*time)),
+                "a time in which the key is valid".into(),
+                "The key was retired, or not yet in use.",
+            ),
+            Self::UnsupportedKey { key_type } => (
+                key_type.clone(),
+                "ECDSA P-256, P-384, P-521, Ed25519, or RSA of 2048 bits or more".into(),
+                "Sign with a supported key.",
+            ),
+            Self::SignatureInvalid => (
+                "a signature that does not verify".into(),
+                "a signature over this artifact by the key of the certificate".into(),
+                "The artifact is not the one that was signed, or the bundle was changed.",
+            ),
+            Self::DigestMismatch {
+                algorithm,
+                found,
+                expected,
+            } => (
+                format!("{algorithm} {found} in the bundle"),
+                format!("{algorithm} {expected} of the artifact"),
+                "The artifact is not the one that was signed.",
+            ),
+            Self::PayloadType { found } => (
+                format!("payload type {found:?}"),
+                format!("payload type {:?}", crate::statement::PAYLOAD_TYPE),
+                "Only in-toto statements can be tied to an artifact.",
+            ),
+            Self::StatementMalformed { what } => (
+                what.clone(),
+                "an in-toto statement, version 1 or 0.1, with at least one subject".into(),
+                "The tool that made the attestation is at fault.",
+            ),
+            Self::SubjectMissing { artifact, subjects } => (
+                format!("{subjects} subjects, none of them with the artifact's digest"),
+                join(artifact.iter().cloned()),
+                "The attestation is about another artifact.",
+            ),
+            Self::PredicateType { found, expected } => (
+                found.clone(),
+                expected.join(" or "),
+                "Ask for this type explicitly if it is the one you want.",
+            ),
+            Self::ContentKind { found, expected } => (
+                (*found).into(),
+                (*expected).into(),
+                "Verify signatures and attestations each with their own command.",
+            ),
+        }
+    }
+}
+
+impl fmt::Display for VerifyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Explanation {
+            code,
+            found,
+            expected,
+            help,
+            ..
+        } = self.explain();
+        write!(f, "{code}: found {found}; expected {expected}. {help}")
+    }
+}
+
+impl std::error::Error for VerifyError {}
+
+fn join(parts: impl Iterator<Item = String>) -> String {
+    parts.collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,140 @@
+//! What the JSON libraries leave open: repeated members, depth, and the text of times.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+/// Levels of nesting in any document that is read here; a bundle has seven.
+const MAX_DEPTH: usize = 64;
+
+/// Refuses a document in which an object repeats a member, at any depth.
+///
+/// Parsers disagree on which of the two counts, so that one bundle could mean two things.
+pub(crate) fn refuse_repeated_members(document: &[u8]) -> Result<(), serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_slice(document);
+    Walk { depth: 0 }.deserialize(&mut deserializer)?;
+    deserializer.end()
+}
+
+/// A time of Unix seconds as RFC 3339, or the number itself when no calendar reaches it.
+pub(crate) fn rfc3339(unix: i64) -> String {
+    time::OffsetDateTime::from_unix_timestamp(unix)
+        .ok()
+        .and_then(|time| {
+            time.format(&time::format_description::well_known::Rfc3339)
+                .ok()
+        })
+        .unwrap_or_else(|| unix.to_string())
+}
+
+#[derive(Clone, Copy)]
+struct Walk {
+    depth: usize,
+}
+
+impl Walk {
+    fn deeper<E: Error>(self) -> Result<Self, E> {
+        if self.depth >= MAX_DEPTH {
+            return Err(E::custom(format_args!(
+                "nested deeper than {MAX_DEPTH} levels"
+            )));
+        }
+        Ok(Self {
+            depth: self.depth + 1,
+        })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Walk {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Walk {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        let inner = self.deeper()?;
+        while items.next_element_seed(inner)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        let inner = self.deeper()?;
+        let mut names = HashSet::new();
+        while let Some(name) = members.next_key::<String>()? {
+            members.next_value_seed(inner)?;
+            if let Some(name) = names.replace(name) {
+                return Err(A::Error::custom(format_args!(
+                    "member {name:?} appears twice"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repeated_members_are_refused_at_any_depth() {
+        refuse_repeated_members(br#"{"a":1,"b":[{"a":2},{"a":3}],"c":null}"#).expect("no repeats");
+        for document in [
+            r#"{"a":1,"a":1}"#,
+            r#"[{"b":{"x":[{"k":1,"k":2}]}}]"#,
+            r#"{"a":1,"\u0061":2}"#,
+        ] {
+            let error = refuse_repeated_members(document.as_bytes()).expect_err(document);
+            assert!(error.to_string().contains("appears twice"), "{error}");
+        }
+    }
+
+    #[test]
+    fn depth_and_trailing_bytes_are_refused() {
+        let deep = "[".repeat(MAX_DEPTH + 1) + &"]".repeat(MAX_DEPTH + 1);
+        assert!(refuse_repeated_members(deep.as_bytes()).is_err());
+        let fits = "[".repeat(MAX_DEPTH) + &"]".repeat(MAX_DEPTH);
+        refuse_repeated_members(fits.as_bytes()).expect("as deep as allowed");
+        assert!(refuse_repeated_members(b"{} {}").is_err());
+    }
+
+    #[test]
+    fn times_read_as_rfc_3339() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc3339(i64::MAX), i64::MAX.to_string());
+    }
+}
