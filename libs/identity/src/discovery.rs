@@ -251,7 +251,6 @@ fn http_client(https: bool, ca_cert: Option<&str>) -> Result<reqwest::Client, St
         .map_err(|error| format!("no HTTP client: {}", chain(&error)))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "reqwest's signature")]
 fn within_origin(attempt: reqwest::redirect::Attempt<'_>) -> reqwest::redirect::Action {
     let same = attempt.previous().first().is_some_and(|first| {
         first.scheme() == attempt.url().scheme() && same_origin_host(first, attempt.url())

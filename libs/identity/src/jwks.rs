@@ -590,7 +590,7 @@ mod tests {
     async fn keys_from_a_file_never_age() {
         let (known, unknown) = (Minter::es256("k"), Minter::es256("u"));
         let cache = Arc::new(KeyCache::fixed(
-            KeySet::from_json(Minter::jwks(&[known.clone()]).as_bytes()).unwrap(),
+            KeySet::from_json(Minter::jwks(std::slice::from_ref(&known)).as_bytes()).unwrap(),
         ));
         verify(&cache, &known, NOW + 100 * DAY).await.unwrap();
         assert!(matches!(

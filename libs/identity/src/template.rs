@@ -151,6 +151,8 @@ enum Function {
 enum Type {
     Text,
     Bool,
+    /// What `and` and `or` of both give: good for `if`, and not for a comparison.
+    Either,
 }
 
 /// The result of an expression.
@@ -655,9 +657,8 @@ fn typed(function: Function, arguments: Vec<Expr>) -> Result<Expr, TemplateError
             wanted,
         });
     }
-    let mut types = arguments.iter().map(type_of);
-    let first = types.next();
-    if function != Function::Not && types.any(|other| Some(other) != first) {
+    let compares = matches!(function, Function::Eq | Function::Ne);
+    if compares && common_type(&arguments) == Type::Either {
         return Err(TemplateError::MixedTypes { function: name });
     }
     Ok(Expr::Call(function, arguments))
@@ -667,9 +668,17 @@ fn type_of(expr: &Expr) -> Type {
     match expr {
         Expr::Field(_) | Expr::Index(_) | Expr::Literal(_) => Type::Text,
         Expr::Bool(_) | Expr::Call(Function::Eq | Function::Ne | Function::Not, _) => Type::Bool,
-        Expr::Call(Function::And | Function::Or, arguments) => {
-            arguments.first().map_or(Type::Bool, type_of)
-        }
+        Expr::Call(Function::And | Function::Or, arguments) => common_type(arguments),
+    }
+}
+
+fn common_type(arguments: &[Expr]) -> Type {
+    let mut types = arguments.iter().map(type_of);
+    let first = types.next().unwrap_or(Type::Either);
+    if types.all(|other| other == first) {
+        first
+    } else {
+        Type::Either
     }
 }
 
@@ -830,7 +839,7 @@ mod tests {
             ("{{ not .a .b }}".into(), arguments),
             ("{{ and }}".into(), arguments),
             ("{{ eq .a true }}".into(), mixed),
-            ("{{ or .a (eq .a .b) }}".into(), mixed),
+            ("{{ eq (or .a true) .b }}".into(), mixed),
             ("{{ .a".into(), |e| matches!(e, E::UnclosedAction)),
             ("{{ \"}}\" ".into(), |e| matches!(e, E::UnclosedAction)),
             ("{{ if .a }}".into(), |e| matches!(e, E::UnclosedIf)),
