@@ -8,17 +8,24 @@
 
 pub mod algorithm;
 pub mod asn1;
+#[cfg(feature = "issue")]
+pub mod authority;
 pub mod certificate;
 pub mod chain;
 pub mod error;
+#[cfg(feature = "issue")]
+pub mod issue;
 pub mod key_policy;
-pub mod name;
+mod name;
 mod name_constraints;
 pub mod oid;
 pub mod pem;
 pub mod profile;
+#[cfg(feature = "issue")]
+mod render;
 pub mod request;
 pub mod sct;
+pub mod serial;
 mod tbs;
 pub mod timestamp;
 
@@ -31,3 +38,4 @@ pub use key_policy::KeyPolicy;
 pub use profile::{FulcioExtensions, Identity, SubjectAlternativeName};
 pub use request::CertificateRequest;
 pub use sct::{SctEntry, SignedCertificateTimestamp};
+pub use serial::SerialNumber;
