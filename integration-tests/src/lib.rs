@@ -22,15 +22,28 @@ pub const EMAIL: &str = "dev@example.com";
 
 /// Root of the workspace.
 pub fn workspace_root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate is a folder of the workspace").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("this crate is a folder of the workspace")
+        .to_owned()
 }
 
 /// A binary of the workspace, from the profile that the test itself was built with.
 pub fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a process knows its program");
-    let profile = test.ancestors().nth(2).expect("tests lie in <target>/<profile>/deps");
+    // Tests lie in <target>/<profile>/deps, the benchmark in <target>/<profile> itself.
+    let beside = test.parent().expect("a program lies in a folder");
+    let profile = if beside.ends_with("deps") {
+        beside.parent().unwrap_or(beside)
+    } else {
+        beside
+    };
     let path = profile.join(name);
-    assert!(path.exists(), "{} is missing: run `cargo build --bins` first, as `make test` does", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: run `cargo build --bins` first, as `make test` does",
+        path.display()
+    );
     path
 }
 
@@ -40,14 +53,20 @@ pub fn python(test: &str) -> Option<PathBuf> {
     if python.exists() {
         return Some(python);
     }
-    skipped(test, "the Python clients are not installed: run `make setup`");
+    skipped(
+        test,
+        "the Python clients are not installed: run `make setup`",
+    );
     None
 }
 
 /// Reports that a part of a test could not run here, and counts it for the summary of `make test`.
 pub fn skipped(test: &str, reason: &str) {
     eprintln!("SKIPPED {test}: {reason}");
-    let file = fs::OpenOptions::new().create(true).append(true).open(workspace_root().join("target/skipped.txt"));
+    let file = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(workspace_root().join("target/skipped.txt"));
     if let Ok(mut file) = file {
         // The count is a courtesy; the line on stderr is the report.
         let _unimportant = writeln!(file, "{test}: {reason}");
@@ -76,21 +95,35 @@ impl Outcome {
 
     /// Fails unless the program exited with `code`; answers standard output and error together.
     pub fn code(self, code: i32) -> anyhow::Result<String> {
-        ensure!(self.code == Some(code), "expected exit code {code} of {self}");
+        ensure!(
+            self.code == Some(code),
+            "expected exit code {code} of {self}"
+        );
         Ok(format!("{}{}", self.stdout, self.stderr))
     }
 
     /// Fails unless the program failed; answers standard output and error together.
     pub fn failure(self) -> anyhow::Result<String> {
-        ensure!(self.code.is_some_and(|code| code != 0), "expected failure of {self}");
+        ensure!(
+            self.code.is_some_and(|code| code != 0),
+            "expected failure of {self}"
+        );
         Ok(format!("{}{}", self.stdout, self.stderr))
     }
 }
 
 impl std::fmt::Display for Outcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { shown, code, stdout, stderr } = self;
-        write!(f, "`{shown}` (exit code {code:?})\n--- stdout\n{stdout}\n--- stderr\n{stderr}")
+        let Self {
+            shown,
+            code,
+            stdout,
+            stderr,
+        } = self;
+        write!(
+            f,
+            "`{shown}` (exit code {code:?})\n--- stdout\n{stdout}\n--- stderr\n{stderr}"
+        )
     }
 }
 
@@ -104,13 +137,21 @@ pub struct Tool {
 impl Tool {
     /// The program at `path`, or by name from the search path.
     pub fn new(path: impl AsRef<Path>) -> Self {
-        Self { command: Command::new(path.as_ref()), deadline: Duration::from_secs(120) }
+        Self {
+            command: Command::new(path.as_ref()),
+            deadline: Duration::from_secs(120),
+        }
     }
 
     /// The command line client of the workspace, without what the caller's environment might add.
     pub fn sealwright() -> Self {
         let mut tool = Self::new(binary("sealwright"));
-        for name in ["SIGSTORE_ID_TOKEN", "TRACEPARENT", "OTEL_EXPORTER_OTLP_ENDPOINT", "SEALWRIGHT_PROFILE"] {
+        for name in [
+            "SIGSTORE_ID_TOKEN",
+            "TRACEPARENT",
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "SEALWRIGHT_PROFILE",
+        ] {
             tool.command.env_remove(name);
         }
         tool
@@ -245,12 +286,19 @@ impl Daemon {
         if let Some(parent) = log.parent() {
             fs::create_dir_all(parent)?;
         }
-        let stderr = fs::OpenOptions::new().create(true).append(true).open(&log)?;
+        let stderr = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&log)?;
         command.arg("dev").arg("--dir").arg(dir);
         if !args.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
-        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
+        command
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(stderr);
         let mut child = command.spawn().context("cannot start sealwrightd")?;
         let stdout = child.stdout.take().context("stdout is piped")?;
         let (sender, receiver) = mpsc::channel();
@@ -266,11 +314,21 @@ impl Daemon {
             other => {
                 let _unimportant = child.kill();
                 let status = child.wait()?;
-                bail!("sealwrightd is not ready: {other:?}, {status}\n{}", fs::read_to_string(&log)?);
+                bail!(
+                    "sealwrightd is not ready: {other:?}, {status}\n{}",
+                    fs::read_to_string(&log)?
+                );
             }
         };
         let endpoints = serde_json::from_slice(&fs::read(dir.join("endpoints.json"))?)?;
-        Ok(Self { child, dir: dir.to_owned(), endpoints, ready_line, log, _temporary: None })
+        Ok(Self {
+            child,
+            dir: dir.to_owned(),
+            endpoints,
+            ready_line,
+            log,
+            _temporary: None,
+        })
     }
 
     /// Its directory.
@@ -306,8 +364,15 @@ impl Daemon {
     /// Resident memory in KiB.
     pub fn resident_kib(&self) -> anyhow::Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id()))?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("VmRSS in /proc/PID/status")?;
-        Ok(line.split_whitespace().nth(1).context("a number after VmRSS")?.parse()?)
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .context("VmRSS in /proc/PID/status")?;
+        Ok(line
+            .split_whitespace()
+            .nth(1)
+            .context("a number after VmRSS")?
+            .parse()?)
     }
 
     /// CPU time used so far, in microseconds, of a clock that ticks every 10 ms.
@@ -315,7 +380,9 @@ impl Daemon {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.id()))?;
         let after_name = stat.rsplit(')').next().context("a name in parentheses")?;
         let fields: Vec<&str> = after_name.split_whitespace().collect();
-        let ticks = |index: usize| -> anyhow::Result<u64> { Ok(fields.get(index).context("field")?.parse()?) };
+        let ticks = |index: usize| -> anyhow::Result<u64> {
+            Ok(fields.get(index).context("field")?.parse()?)
+        };
         Ok((ticks(11)? + ticks(12)?) * 10_000)
     }
 
@@ -326,14 +393,20 @@ impl Daemon {
 
     /// An identity token with other arguments of `sealwright token`.
     pub fn token_with(&self, args: &[&str]) -> anyhow::Result<String> {
-        let stdout =
-            Tool::sealwright().args(["token", "--issuer", &self.endpoints.oidc]).args(args).run()?.success()?;
+        let stdout = Tool::sealwright()
+            .args(["token", "--issuer", &self.endpoints.oidc])
+            .args(args)
+            .run()?
+            .success()?;
         Ok(stdout.trim().to_owned())
     }
 
     /// Arguments that make our client trust this stack.
     pub fn trust(&self) -> [String; 2] {
-        ["--trust-config".to_owned(), self.client_file("trust_config.json").display().to_string()]
+        [
+            "--trust-config".to_owned(),
+            self.client_file("trust_config.json").display().to_string(),
+        ]
     }
 
     /// Arguments that make our client accept signatures of [`EMAIL`] only.
@@ -388,7 +461,10 @@ impl Daemon {
             }
             thread::sleep(Duration::from_millis(5));
         }
-        bail!("sealwrightd did not end within 20 s of SIGTERM\n{}", self.stderr());
+        bail!(
+            "sealwrightd did not end within 20 s of SIGTERM\n{}",
+            self.stderr()
+        );
     }
 }
 
@@ -400,14 +476,19 @@ impl Drop for Daemon {
         if thread::panicking() {
             let text = self.stderr();
             let tail: Vec<&str> = text.lines().rev().take(40).collect();
-            eprintln!("--- last lines of sealwrightd\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
+            eprintln!(
+                "--- last lines of sealwrightd\n{}",
+                tail.into_iter().rev().collect::<Vec<_>>().join("\n")
+            );
         }
     }
 }
 
 /// Sends a signal by name to a process that the test started.
 pub fn signal(id: u32, name: &str) -> anyhow::Result<()> {
-    let status = Command::new("kill").args([format!("-{name}"), id.to_string()]).status()?;
+    let status = Command::new("kill")
+        .args([format!("-{name}"), id.to_string()])
+        .status()?;
     ensure!(status.success(), "kill -{name} {id}: {status}");
     Ok(())
 }
@@ -416,7 +497,11 @@ pub fn signal(id: u32, name: &str) -> anyhow::Result<()> {
 pub fn http() -> reqwest::blocking::Client {
     // Fails only when another test came first, which serves as well.
     let _unimportant = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    reqwest::blocking::Client::builder().timeout(Duration::from_secs(30)).no_proxy().build().expect("plain HTTP needs nothing")
+    reqwest::blocking::Client::builder()
+        .timeout(Duration::from_secs(30))
+        .no_proxy()
+        .build()
+        .expect("plain HTTP needs nothing")
 }
 
 /// A scratch directory with one artifact in it.

@@ -23,15 +23,33 @@ struct Python {
 impl Python {
     fn with_trust_config(test: &str, daemon: &Daemon) -> Option<Self> {
         let trust = daemon.trust().to_vec();
-        Some(Self { program: python(test)?, home: tempfile::tempdir().expect("a scratch home"), trust })
+        Some(Self {
+            program: python(test)?,
+            home: tempfile::tempdir().expect("a scratch home"),
+            trust,
+        })
     }
 
     /// Bootstraps from the TUF repository, as `trust-instance` of the package does.
     fn with_tuf(test: &str, daemon: &Daemon) -> anyhow::Result<Option<Self>> {
-        let trust = vec!["--instance".to_owned(), daemon.endpoints().tuf.trim_end_matches('/').to_owned()];
-        let Some(program) = python(test) else { return Ok(None) };
-        let client = Self { program, home: tempfile::tempdir()?, trust };
-        client.tool().arg("trust-instance").arg(daemon.client_file("root.json")).run()?.success()?;
+        let trust = vec![
+            "--instance".to_owned(),
+            daemon.endpoints().tuf.trim_end_matches('/').to_owned(),
+        ];
+        let Some(program) = python(test) else {
+            return Ok(None);
+        };
+        let client = Self {
+            program,
+            home: tempfile::tempdir()?,
+            trust,
+        };
+        client
+            .tool()
+            .arg("trust-instance")
+            .arg(daemon.client_file("root.json"))
+            .run()?
+            .success()?;
         Ok(Some(client))
     }
 
@@ -47,7 +65,9 @@ impl Python {
 
     fn sign(&self, token: &str, file: &Path) -> anyhow::Result<PathBuf> {
         let bundle = file.with_extension("python.json");
-        let tool = self.tool().args(["sign", "--overwrite", "--identity-token", token, "--bundle"]);
+        let tool = self
+            .tool()
+            .args(["sign", "--overwrite", "--identity-token", token, "--bundle"]);
         tool.arg(&bundle).arg(file).run()?.success()?;
         Ok(bundle)
     }
@@ -56,15 +76,31 @@ impl Python {
         let bundle = file.with_extension("python-attestation.json");
         let predicate = file.with_extension("predicate.json");
         fs::write(&predicate, PROVENANCE)?;
-        let tool = self.tool().args(["attest", "--overwrite", "--identity-token", token]);
-        let tool = tool.args(["--predicate-type", "https://slsa.dev/provenance/v1", "--predicate"]);
-        tool.arg(predicate).arg("--bundle").arg(&bundle).arg(file).run()?.success()?;
+        let tool = self
+            .tool()
+            .args(["attest", "--overwrite", "--identity-token", token]);
+        let tool = tool.args([
+            "--predicate-type",
+            "https://slsa.dev/provenance/v1",
+            "--predicate",
+        ]);
+        tool.arg(predicate)
+            .arg("--bundle")
+            .arg(&bundle)
+            .arg(file)
+            .run()?
+            .success()?;
         Ok(bundle)
     }
 
     fn verify(&self, issuer: &str, file: &Path, bundle: &Path) -> anyhow::Result<Outcome> {
-        let tool = self.tool().args(["verify", "identity", "--offline", "--bundle"]).arg(bundle);
-        tool.args(["--cert-identity", EMAIL, "--cert-oidc-issuer", issuer]).arg(file).run()
+        let tool = self
+            .tool()
+            .args(["verify", "identity", "--offline", "--bundle"])
+            .arg(bundle);
+        tool.args(["--cert-identity", EMAIL, "--cert-oidc-issuer", issuer])
+            .arg(file)
+            .run()
     }
 }
 
@@ -94,7 +130,14 @@ fn our_attestation(daemon: &Daemon, file: &Path) -> anyhow::Result<PathBuf> {
 
 fn verify_our_attestation(daemon: &Daemon, file: &Path, bundle: &Path) -> anyhow::Result<Outcome> {
     Tool::sealwright()
-        .args(["verify-blob-attestation", "--type", "slsaprovenance1", "--output", "json", "--bundle"])
+        .args([
+            "verify-blob-attestation",
+            "--type",
+            "slsaprovenance1",
+            "--output",
+            "json",
+            "--bundle",
+        ])
         .arg(bundle)
         .args(daemon.trust())
         .args(daemon.identity())
@@ -109,8 +152,12 @@ fn everyone_verifies_everyone(daemon: &Daemon, client: &Python) -> anyhow::Resul
     let ours = daemon.sign(&file)?;
     for bundle in [&theirs, &ours] {
         client.verify(issuer, &file, bundle)?.success()?;
-        let verdict: serde_json::Value = serde_json::from_str(&daemon.verify(&file, bundle)?.success()?)?;
-        assert!(verdict.to_string().contains(EMAIL), "the verdict names the signer: {verdict}");
+        let verdict: serde_json::Value =
+            serde_json::from_str(&daemon.verify(&file, bundle)?.success()?)?;
+        assert!(
+            verdict.to_string().contains(EMAIL),
+            "the verdict names the signer: {verdict}"
+        );
     }
 
     let theirs = client.attest(&daemon.token()?, &file)?;
@@ -131,7 +178,10 @@ fn everyone_verifies_everyone(daemon: &Daemon, client: &Python) -> anyhow::Resul
 #[test]
 fn python_and_we_verify_each_other_with_a_trust_config() -> anyhow::Result<()> {
     let daemon = Daemon::fresh()?;
-    match Python::with_trust_config("python_and_we_verify_each_other_with_a_trust_config", &daemon) {
+    match Python::with_trust_config(
+        "python_and_we_verify_each_other_with_a_trust_config",
+        &daemon,
+    ) {
         Some(client) => everyone_verifies_everyone(&daemon, &client),
         None => Ok(()),
     }
@@ -150,16 +200,36 @@ fn python_bootstraps_from_our_tuf_repository() -> anyhow::Result<()> {
 fn we_bootstrap_from_our_tuf_repository() -> anyhow::Result<()> {
     let daemon = Daemon::fresh()?;
     let home = tempfile::tempdir()?;
-    let tool = || Tool::sealwright().env("HOME", home.path()).env("XDG_CONFIG_HOME", home.path().join("c")).env("XDG_DATA_HOME", home.path().join("d")).env("XDG_CACHE_HOME", home.path().join("k"));
+    let tool = || {
+        Tool::sealwright()
+            .env("HOME", home.path())
+            .env("XDG_CONFIG_HOME", home.path().join("c"))
+            .env("XDG_DATA_HOME", home.path().join("d"))
+            .env("XDG_CACHE_HOME", home.path().join("k"))
+    };
     tool()
-        .args(["trust", "init", &daemon.endpoints().tuf, "--profile", "test", "--root"])
+        .args([
+            "trust",
+            "init",
+            &daemon.endpoints().tuf,
+            "--profile",
+            "test",
+            "--root",
+        ])
         .arg(daemon.client_file("root.json"))
         .run()?
         .success()?;
     let (_dir, file) = artifact(b"signed through a profile")?;
     let bundle = file.with_extension("sigstore.json");
     tool()
-        .args(["sign-blob", "--profile", "test", "--identity-token", "-", "--bundle"])
+        .args([
+            "sign-blob",
+            "--profile",
+            "test",
+            "--identity-token",
+            "-",
+            "--bundle",
+        ])
         .arg(&bundle)
         .arg(&file)
         .run_with_input(daemon.token()?.as_bytes())?
@@ -189,7 +259,9 @@ for name in sys.argv[4:]:
     assert info is not None, name
     print(name, open(updater.download_target(info), "rb").read().decode()[:60].replace("\n", " "))
 "#;
-    let Some(python) = python("python_tuf_reads_the_repository") else { return Ok(()) };
+    let Some(python) = python("python_tuf_reads_the_repository") else {
+        return Ok(());
+    };
     let daemon = Daemon::fresh()?;
     let out = tempfile::tempdir()?;
     let base = format!("{}/", daemon.endpoints().tuf.trim_end_matches('/'));
@@ -202,6 +274,9 @@ for name in sys.argv[4:]:
         .success()?;
     assert_eq!(shown.lines().count(), 2, "{shown}");
     let downloaded = fs::read(out.path().join("store/targets/trusted_root.json"))?;
-    assert_eq!(downloaded, fs::read(daemon.client_file("trusted_root.json"))?);
+    assert_eq!(
+        downloaded,
+        fs::read(daemon.client_file("trusted_root.json"))?
+    );
     Ok(())
 }

@@ -7,7 +7,14 @@ use serde_json::{Value, json};
 fn no_web_page_can_mint_a_token() -> anyhow::Result<()> {
     let daemon = Daemon::fresh()?;
     let url = format!("{}/mint", daemon.endpoints().oidc);
-    let host = daemon.endpoints().oidc.trim_start_matches("http://").split('/').next().unwrap_or_default().to_owned();
+    let host = daemon
+        .endpoints()
+        .oidc
+        .trim_start_matches("http://")
+        .split('/')
+        .next()
+        .unwrap_or_default()
+        .to_owned();
     let own_origin = format!("http://{host}");
     let mint = |headers: &[(&str, &str)]| -> anyhow::Result<(u16, String)> {
         let mut request = http().post(&url).json(&json!({"email": EMAIL}));
@@ -15,7 +22,11 @@ fn no_web_page_can_mint_a_token() -> anyhow::Result<()> {
             request = request.header(*name, *value);
         }
         let response = request.send()?;
-        assert!(!response.headers().contains_key("access-control-allow-origin"));
+        assert!(
+            !response
+                .headers()
+                .contains_key("access-control-allow-origin")
+        );
         Ok((response.status().as_u16(), response.text()?))
     };
     let intent = ("sealwright-request", "1");
@@ -29,10 +40,17 @@ fn no_web_page_can_mint_a_token() -> anyhow::Result<()> {
         &[intent, ("sec-fetch-site", "same-site")],
         &[intent, ("host", "evil.example")],
         &[intent, ("host", "127.0.0.1.evil.example:7700")],
-        &[intent, ("origin", own_origin.as_str()), ("sec-fetch-site", "cross-site")],
+        &[
+            intent,
+            ("origin", own_origin.as_str()),
+            ("sec-fetch-site", "cross-site"),
+        ],
     ] {
         let (status, body) = mint(headers)?;
-        assert!((400..500).contains(&status), "{headers:?} was answered with {status} {body}");
+        assert!(
+            (400..500).contains(&status),
+            "{headers:?} was answered with {status} {body}"
+        );
         assert!(!body.contains("eyJ"), "{headers:?} obtained a token");
     }
     let preflight = http()
@@ -41,8 +59,16 @@ fn no_web_page_can_mint_a_token() -> anyhow::Result<()> {
         .header("access-control-request-method", "POST")
         .header("access-control-request-headers", "sealwright-request")
         .send()?;
-    assert!(!preflight.headers().contains_key("access-control-allow-origin"));
-    assert!(!preflight.headers().contains_key("access-control-allow-headers"));
+    assert!(
+        !preflight
+            .headers()
+            .contains_key("access-control-allow-origin")
+    );
+    assert!(
+        !preflight
+            .headers()
+            .contains_key("access-control-allow-headers")
+    );
     Ok(())
 }
 
@@ -50,7 +76,10 @@ fn no_web_page_can_mint_a_token() -> anyhow::Result<()> {
 fn discovery_lists_what_published_clients_look_for() -> anyhow::Result<()> {
     let daemon = Daemon::fresh()?;
     let issuer = &daemon.endpoints().oidc;
-    let found: Value = http().get(format!("{issuer}/.well-known/openid-configuration")).send()?.json()?;
+    let found: Value = http()
+        .get(format!("{issuer}/.well-known/openid-configuration"))
+        .send()?
+        .json()?;
     assert_eq!(found["issuer"], issuer.as_str());
     for (name, path) in [
         ("authorization_endpoint", "/auth"),
@@ -60,11 +89,18 @@ fn discovery_lists_what_published_clients_look_for() -> anyhow::Result<()> {
     ] {
         assert_eq!(found[name], format!("{issuer}{path}"), "{name}");
     }
-    assert!(found["code_challenge_methods_supported"].as_array().is_some_and(|all| all.contains(&json!("S256"))));
+    assert!(
+        found["code_challenge_methods_supported"]
+            .as_array()
+            .is_some_and(|all| all.contains(&json!("S256")))
+    );
     let keys: Value = http().get(format!("{issuer}/keys")).send()?.json()?;
     let keys = keys["keys"].as_array().cloned().unwrap_or_default();
     assert!(!keys.is_empty());
-    assert!(keys.iter().all(|key| key.get("d").is_none()), "no private part is published");
+    assert!(
+        keys.iter().all(|key| key.get("d").is_none()),
+        "no private part is published"
+    );
     Ok(())
 }
 
@@ -74,8 +110,12 @@ fn an_approved_login_gives_tokens_once_and_only_with_the_verifier() -> anyhow::R
     let daemon = Daemon::fresh_with(&["--login", "someone@example.com"])?;
     let issuer = daemon.endpoints().oidc.clone();
     let verifier = "a-code-verifier-that-is-long-enough-for-rfc-7636-section-4-1";
-    let challenge = sealwright_crypto::base64::encode_url(&sealwright_crypto::sha256(verifier.as_bytes()));
-    let client = reqwest::blocking::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build()?;
+    let challenge =
+        sealwright_crypto::base64::encode_url(&sealwright_crypto::sha256(verifier.as_bytes()));
+    let client = reqwest::blocking::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .build()?;
     let code = || -> anyhow::Result<String> {
         let response = client
             .get(format!("{issuer}/auth"))
@@ -91,7 +131,10 @@ fn an_approved_login_gives_tokens_once_and_only_with_the_verifier() -> anyhow::R
             ])
             .send()?;
         let location = response.headers()["location"].to_str()?.to_owned();
-        assert!(location.starts_with("http://localhost:12345/auth/callback?"), "{location}");
+        assert!(
+            location.starts_with("http://localhost:12345/auth/callback?"),
+            "{location}"
+        );
         assert!(location.contains("state=a-state"), "{location}");
         let rest = location.split("code=").nth(1).unwrap_or_default();
         Ok(rest.split('&').next().unwrap_or_default().to_owned())
@@ -108,7 +151,14 @@ fn an_approved_login_gives_tokens_once_and_only_with_the_verifier() -> anyhow::R
             ])
             .send()
     };
-    assert_eq!(exchange(&code()?, "another-verifier-that-is-long-enough-but-not-the-right-one")?.status(), 400);
+    assert_eq!(
+        exchange(
+            &code()?,
+            "another-verifier-that-is-long-enough-but-not-the-right-one"
+        )?
+        .status(),
+        400
+    );
     let good = code()?;
     let answer = exchange(&good, verifier)?;
     assert_eq!(answer.status(), 200);
@@ -116,12 +166,17 @@ fn an_approved_login_gives_tokens_once_and_only_with_the_verifier() -> anyhow::R
     for name in ["id_token", "access_token"] {
         let token = answer[name].as_str().unwrap_or_default();
         let payload = token.split('.').nth(1).unwrap_or_default();
-        let claims: Value = serde_json::from_slice(&sealwright_crypto::base64::decode_url(payload)?)?;
+        let claims: Value =
+            serde_json::from_slice(&sealwright_crypto::base64::decode_url(payload)?)?;
         assert_eq!(claims["email"], "someone@example.com", "{name}");
         assert_eq!(claims["sub"], "someone@example.com", "{name}");
         assert_eq!(claims["aud"], "sigstore", "{name}");
         assert_eq!(claims["iss"], issuer.as_str(), "{name}");
     }
-    assert_eq!(exchange(&good, verifier)?.status(), 400, "a code is used once");
+    assert_eq!(
+        exchange(&good, verifier)?.status(),
+        400,
+        "a code is used once"
+    );
     Ok(())
 }
