@@ -13,11 +13,15 @@ mod error;
 mod names;
 mod request;
 mod response;
+#[cfg(all(test, feature = "issue"))]
+mod tests;
 mod token;
 mod verify;
 
 pub use error::{PkiFailureInfo, RequestError, TemplateError, TimeOutOfRange, TimestampError};
-pub use request::{MAX_NONCE_OCTETS, MessageImprint, RequestExtension, TimeStampReq, check_nonce, nonce_content};
+pub use request::{
+    MAX_NONCE_OCTETS, MessageImprint, RequestExtension, TimeStampReq, check_nonce, nonce_content,
+};
 pub use response::MAX_RESPONSE_BYTES;
 pub use token::{Accuracy, PreparedToken, Stamp, TokenTemplate, rejection};
 pub use verify::{Authority, Expectation, Timestamp, VerifiedTimestamp, inspect, verify};

@@ -32,7 +32,11 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn finish(&self) -> Result<(), DerFault> {
-        if self.rest.is_empty() { Ok(()) } else { Err(DerFault::TrailingBytes) }
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(DerFault::TrailingBytes)
+        }
     }
 
     fn element(&mut self) -> Result<Element<'a>, DerFault> {
@@ -41,9 +45,16 @@ impl<'a> Reader<'a> {
             return Err(DerFault::HighTagNumber);
         }
         let (length, header) = length(after_tag)?;
-        let total = (1 + header).checked_add(length).ok_or(DerFault::Truncated)?;
-        let (whole, rest) = self.rest.split_at_checked(total).ok_or(DerFault::Truncated)?;
-        let (_, value) = whole.split_at_checked(1 + header).ok_or(DerFault::Truncated)?;
+        let total = (1 + header)
+            .checked_add(length)
+            .ok_or(DerFault::Truncated)?;
+        let (whole, rest) = self
+            .rest
+            .split_at_checked(total)
+            .ok_or(DerFault::Truncated)?;
+        let (_, value) = whole
+            .split_at_checked(1 + header)
+            .ok_or(DerFault::Truncated)?;
         self.rest = rest;
         Ok(Element { tag, value, whole })
     }
@@ -52,13 +63,20 @@ impl<'a> Reader<'a> {
     pub(super) fn value(&mut self, tag: u8) -> Result<&'a [u8], DerFault> {
         match self.rest.first().copied() {
             Some(found) if found == tag => self.element().map(|element| element.value),
-            found => Err(DerFault::UnexpectedTag { expected: tag, found }),
+            found => Err(DerFault::UnexpectedTag {
+                expected: tag,
+                found,
+            }),
         }
     }
 
     /// The content of the next element if it has this tag; otherwise nothing is consumed.
     pub(super) fn optional(&mut self, tag: u8) -> Result<Option<&'a [u8]>, DerFault> {
-        if self.rest.first() == Some(&tag) { self.value(tag).map(Some) } else { Ok(None) }
+        if self.rest.first() == Some(&tag) {
+            self.value(tag).map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     pub(super) fn sequence(&mut self) -> Result<Self, DerFault> {
@@ -97,7 +115,9 @@ fn length(bytes: &[u8]) -> Result<(usize, usize), DerFault> {
         return Err(DerFault::Length);
     }
     let octets = rest.get(..count).ok_or(DerFault::Truncated)?;
-    let length = octets.iter().fold(0_usize, |sum, octet| (sum << 8) | usize::from(*octet));
+    let length = octets
+        .iter()
+        .fold(0_usize, |sum, octet| (sum << 8) | usize::from(*octet));
     Ok((length, 1 + count))
 }
 
@@ -108,7 +128,11 @@ fn fewest_octets(mut content: &[u8]) -> Result<&[u8], DerFault> {
     {
         content = rest;
     }
-    if content.is_empty() { Err(DerFault::Integer) } else { Ok(content) }
+    if content.is_empty() {
+        Err(DerFault::Integer)
+    } else {
+        Ok(content)
+    }
 }
 
 #[cfg(test)]
@@ -130,17 +154,34 @@ mod tests {
 
     #[test]
     fn a_default_may_be_spelled_out() {
-        for (encoded, expected) in [(&[][..], false), (&[1, 1, 0], false), (&[1, 1, 1], true), (&[1, 1, 0xff], true)] {
+        for (encoded, expected) in [
+            (&[][..], false),
+            (&[1, 1, 0], false),
+            (&[1, 1, 1], true),
+            (&[1, 1, 0xff], true),
+        ] {
             assert_eq!(Reader::new(encoded).boolean_default_false(), Ok(expected));
         }
-        assert_eq!(Reader::new(&[1, 2, 0, 0]).boolean_default_false(), Err(DerFault::Boolean));
+        assert_eq!(
+            Reader::new(&[1, 2, 0, 0]).boolean_default_false(),
+            Err(DerFault::Boolean)
+        );
     }
 
     #[test]
     fn indefinite_lengths_and_long_tags_are_refused() {
-        assert_eq!(Reader::new(&[0x30, 0x80, 0, 0]).value(tag::SEQUENCE), Err(DerFault::Length));
-        assert_eq!(Reader::new(&[0x1f, 0x01, 0]).value(0x1f), Err(DerFault::HighTagNumber));
+        assert_eq!(
+            Reader::new(&[0x30, 0x80, 0, 0]).value(tag::SEQUENCE),
+            Err(DerFault::Length)
+        );
+        assert_eq!(
+            Reader::new(&[0x1f, 0x01, 0]).value(0x1f),
+            Err(DerFault::HighTagNumber)
+        );
         let huge = [0x30, 0x84, 0xff, 0xff, 0xff, 0xff];
-        assert_eq!(Reader::new(&huge).value(tag::SEQUENCE), Err(DerFault::Truncated));
+        assert_eq!(
+            Reader::new(&huge).value(tag::SEQUENCE),
+            Err(DerFault::Truncated)
+        );
     }
 }

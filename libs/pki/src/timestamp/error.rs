@@ -3,7 +3,6 @@
 use const_oid::ObjectIdentifier;
 use sealwright_crypto::{Algorithm, HashAlgorithm};
 
-
 /// PKIFailureInfo (RFC 3161 section 2.4.2): the bit that tells a client why no token was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -103,7 +102,10 @@ pub enum RequestError {
         found: usize,
     },
     /// The nonce is longer than 160 bits.
-    #[error("the nonce has {found} octets; at most {} are echoed", super::MAX_NONCE_OCTETS)]
+    #[error(
+        "the nonce has {found} octets; at most {} are echoed",
+        super::MAX_NONCE_OCTETS
+    )]
     NonceLength {
         /// The length of the nonce, in octets.
         found: usize,
@@ -144,7 +146,9 @@ pub enum TemplateError {
     #[error("the timestamp chain is empty; expected the signer's certificate first")]
     EmptyChain,
     /// Tokens are not signed by this algorithm, because verifiers in the field refuse them.
-    #[error("timestamps are not signed with {algorithm}; use ECDSA P-256, ECDSA P-384 with SHA-384, or RSA PKCS #1 v1.5")]
+    #[error(
+        "timestamps are not signed with {algorithm}; use ECDSA P-256, ECDSA P-384 with SHA-384, or RSA PKCS #1 v1.5"
+    )]
     Algorithm {
         /// The signer's algorithm.
         algorithm: Algorithm,
@@ -167,7 +171,10 @@ pub struct TimeOutOfRange {
 #[non_exhaustive]
 pub enum TimestampError {
     /// Longer than any honest response.
-    #[error("the timestamp response has {found} bytes; at most {} are read", super::MAX_RESPONSE_BYTES)]
+    #[error(
+        "the timestamp response has {found} bytes; at most {} are read",
+        super::MAX_RESPONSE_BYTES
+    )]
     TooLarge {
         /// Its length in bytes.
         found: usize,
@@ -213,10 +220,14 @@ pub enum TimestampError {
     #[error("the timestamp was signed by a certificate other than the trusted authority's")]
     SignerNotPinned,
     /// The signer's certificate may not sign timestamps: its extended key usage is not critical, or not timeStamping alone.
-    #[error("the timestamp signer's certificate is not for timestamps alone (critical extended key usage timeStamping)")]
+    #[error(
+        "the timestamp signer's certificate is not for timestamps alone (critical extended key usage timeStamping)"
+    )]
     SignerUsage,
     /// The signer's certificate does not lead to a trusted root at the time of the token.
-    #[error("the timestamp signer's certificate does not lead to a trusted root at the token's time: {0}")]
+    #[error(
+        "the timestamp signer's certificate does not lead to a trusted root at the token's time: {0}"
+    )]
     Chain(Box<crate::Error>),
     /// The signature over the signed attributes is wrong.
     #[error("the signature of the timestamp token is wrong")]

@@ -25,7 +25,10 @@ impl<'a> MessageImprint<'a> {
     ///
     /// # Errors
     /// When the digest has not the length its algorithm gives.
-    pub fn new(hash_algorithm: HashAlgorithm, hashed_message: &'a [u8]) -> Result<Self, RequestError> {
+    pub fn new(
+        hash_algorithm: HashAlgorithm,
+        hashed_message: &'a [u8],
+    ) -> Result<Self, RequestError> {
         Self::with_parameters(hash_algorithm, hashed_message, true)
     }
 
@@ -37,9 +40,16 @@ impl<'a> MessageImprint<'a> {
         null_parameters: bool,
     ) -> Result<Self, RequestError> {
         if hashed_message.len() == hash_algorithm.output_len() {
-            return Ok(Self { hash_algorithm, hashed_message, null_parameters });
+            return Ok(Self {
+                hash_algorithm,
+                hashed_message,
+                null_parameters,
+            });
         }
-        Err(RequestError::ImprintLength { algorithm: hash_algorithm, found: hashed_message.len() })
+        Err(RequestError::ImprintLength {
+            algorithm: hash_algorithm,
+            found: hashed_message.len(),
+        })
     }
 
     /// The algorithm of the digest.
@@ -56,10 +66,13 @@ impl<'a> MessageImprint<'a> {
 
     fn read(fields: &mut Reader<'a>) -> Result<Self, RequestError> {
         let raw = RawImprint::read(fields).map_err(part("messageImprint"))?;
-        let hash = hash_algorithm(raw.identifier)
-            .ok_or(RequestError::HashAlgorithm { algorithm: raw.identifier })?;
+        let hash = hash_algorithm(raw.identifier).ok_or(RequestError::HashAlgorithm {
+            algorithm: raw.identifier,
+        })?;
         if raw.other_parameters {
-            return Err(RequestError::Malformed { part: "messageImprint.hashAlgorithm" });
+            return Err(RequestError::Malformed {
+                part: "messageImprint.hashAlgorithm",
+            });
         }
         Self::with_parameters(hash, raw.hashed_message, raw.null_parameters)
     }
@@ -96,7 +109,8 @@ impl<'a> RawImprint<'a> {
         Ok(Self {
             identifier,
             null_parameters: null.is_some(),
-            other_parameters: !algorithm.is_empty() || null.is_some_and(|content| !content.is_empty()),
+            other_parameters: !algorithm.is_empty()
+                || null.is_some_and(|content| !content.is_empty()),
             hashed_message,
         })
     }
@@ -138,14 +152,27 @@ impl<'a> TimeStampReq<'a> {
             return Err(RequestError::Version);
         }
         let message_imprint = MessageImprint::read(&mut fields)?;
-        let policy = fields.optional(tag::OBJECT_IDENTIFIER).map_err(part("reqPolicy"))?;
-        let req_policy = policy.map(asn1::parse_oid).transpose().map_err(part("reqPolicy"))?;
+        let policy = fields
+            .optional(tag::OBJECT_IDENTIFIER)
+            .map_err(part("reqPolicy"))?;
+        let req_policy = policy
+            .map(asn1::parse_oid)
+            .transpose()
+            .map_err(part("reqPolicy"))?;
         let nonce = fields.optional_integer().map_err(part("nonce"))?;
         let cert_req = fields.boolean_default_false().map_err(part("certReq"))?;
         let extension = extension(&mut fields).map_err(part("extensions"))?;
-        fields.finish().map_err(part("what follows the last field"))?;
+        fields
+            .finish()
+            .map_err(part("what follows the last field"))?;
         check_nonce(nonce)?;
-        Ok(Self { message_imprint, req_policy, nonce, cert_req, extension })
+        Ok(Self {
+            message_imprint,
+            req_policy,
+            nonce,
+            cert_req,
+            extension,
+        })
     }
 
     /// A client's request for a stamp over a SHA-256 digest; the token is asked to carry the authority's certificates.
@@ -207,11 +234,17 @@ pub fn check_nonce(nonce: Option<&[u8]>) -> Result<(), RequestError> {
         Some(content) => content.len(),
         None => 0,
     };
-    if octets > MAX_NONCE_OCTETS { Err(RequestError::NonceLength { found: octets }) } else { Ok(()) }
+    if octets > MAX_NONCE_OCTETS {
+        Err(RequestError::NonceLength { found: octets })
+    } else {
+        Ok(())
+    }
 }
 
 fn extension(fields: &mut Reader<'_>) -> Result<Option<RequestExtension>, DerFault> {
-    let Some(content) = fields.optional(tag::context_constructed(0))? else { return Ok(None) };
+    let Some(content) = fields.optional(tag::context_constructed(0))? else {
+        return Ok(None);
+    };
     let mut list = Reader::new(content);
     let mut chosen: Option<RequestExtension> = None;
     while !list.is_empty() {
@@ -221,7 +254,10 @@ fn extension(fields: &mut Reader<'_>) -> Result<Option<RequestExtension>, DerFau
         extension.value(tag::OCTET_STRING)?;
         extension.finish()?;
         if chosen.is_none_or(|earlier| critical && !earlier.critical) {
-            chosen = Some(RequestExtension { identifier, critical });
+            chosen = Some(RequestExtension {
+                identifier,
+                critical,
+            });
         }
     }
     // `Extensions` is a SEQUENCE SIZE (1..MAX): an empty one says nothing.
@@ -246,7 +282,10 @@ mod tests {
 
     fn imprint(oid: &str, parameters: &[u8], digest: &[u8]) -> Vec<u8> {
         let oid: ObjectIdentifier = oid.parse().expect("dotted");
-        let algorithm = asn1::encode_sequence(&[&asn1::encode(tag::OBJECT_IDENTIFIER, oid.as_bytes()), parameters]);
+        let algorithm = asn1::encode_sequence(&[
+            &asn1::encode(tag::OBJECT_IDENTIFIER, oid.as_bytes()),
+            parameters,
+        ]);
         asn1::encode_sequence(&[&algorithm, &asn1::encode(tag::OCTET_STRING, digest)])
     }
 
@@ -257,7 +296,9 @@ mod tests {
     const V1: &[u8] = &[2, 1, 1];
 
     fn failure(der: &[u8]) -> PkiFailureInfo {
-        TimeStampReq::parse(der).expect_err("must be refused").failure_info()
+        TimeStampReq::parse(der)
+            .expect_err("must be refused")
+            .failure_info()
     }
 
     #[test]
@@ -274,10 +315,21 @@ mod tests {
     #[test]
     fn every_field_is_read() {
         let policy = [6, 3, 0x2a, 3, 4];
-        let der = request(V1, &sha256_imprint(), &[&policy, &[2, 1, 0xfe], &[1, 1, 0xff]]);
+        let der = request(
+            V1,
+            &sha256_imprint(),
+            &[&policy, &[2, 1, 0xfe], &[1, 1, 0xff]],
+        );
         let parsed = TimeStampReq::parse(&der).expect("valid");
-        assert_eq!(parsed.req_policy.map(|oid| oid.to_string()).as_deref(), Some("1.2.3.4"));
-        assert_eq!(parsed.nonce, Some(&[0xfe][..]), "a negative nonce is kept as it is");
+        assert_eq!(
+            parsed.req_policy.map(|oid| oid.to_string()).as_deref(),
+            Some("1.2.3.4")
+        );
+        assert_eq!(
+            parsed.nonce,
+            Some(&[0xfe][..]),
+            "a negative nonce is kept as it is"
+        );
         assert!(parsed.cert_req);
         assert_eq!(parsed.message_imprint.hashed_message(), DIGEST);
     }
@@ -297,9 +349,15 @@ mod tests {
     #[test]
     fn the_looseness_of_real_clients_is_taken() {
         let explicit_false = request(V1, &sha256_imprint(), &[&[1, 1, 0]]);
-        assert_eq!(TimeStampReq::parse(&explicit_false).map(|req| req.cert_req), Ok(false));
+        assert_eq!(
+            TimeStampReq::parse(&explicit_false).map(|req| req.cert_req),
+            Ok(false)
+        );
         let padded_nonce = request(V1, &sha256_imprint(), &[&[2, 3, 0, 0, 9]]);
-        assert_eq!(TimeStampReq::parse(&padded_nonce).map(|req| req.nonce), Ok(Some(&[9][..])));
+        assert_eq!(
+            TimeStampReq::parse(&padded_nonce).map(|req| req.nonce),
+            Ok(Some(&[9][..]))
+        );
     }
 
     #[test]
@@ -313,16 +371,34 @@ mod tests {
         let valid = request(V1, &sha256_imprint(), &[]);
         let trailing = [valid.as_slice(), &[0]].concat();
         for (der, expected) in [
-            (request(&[2, 1, 0], &sha256_imprint(), &[]), PkiFailureInfo::BadRequest),
-            (request(&[2, 1, 2], &sha256_imprint(), &[]), PkiFailureInfo::BadRequest),
+            (
+                request(&[2, 1, 0], &sha256_imprint(), &[]),
+                PkiFailureInfo::BadRequest,
+            ),
+            (
+                request(&[2, 1, 2], &sha256_imprint(), &[]),
+                PkiFailureInfo::BadRequest,
+            ),
             (request(V1, &sha1, &[]), PkiFailureInfo::BadAlg),
             (request(V1, &sha3, &[]), PkiFailureInfo::BadAlg),
             (request(V1, &short, &[]), PkiFailureInfo::BadDataFormat),
             (request(V1, &empty, &[]), PkiFailureInfo::BadDataFormat),
-            (request(V1, &odd_parameters, &[]), PkiFailureInfo::BadDataFormat),
-            (request(V1, &sha256_imprint(), &[&long_nonce]), PkiFailureInfo::BadRequest),
-            (request(V1, &sha256_imprint(), &[&[0xa0, 0]]), PkiFailureInfo::BadDataFormat),
-            (request(V1, &sha256_imprint(), &[&[2, 1, 1], &[6, 1, 0x2a]]), PkiFailureInfo::BadDataFormat),
+            (
+                request(V1, &odd_parameters, &[]),
+                PkiFailureInfo::BadDataFormat,
+            ),
+            (
+                request(V1, &sha256_imprint(), &[&long_nonce]),
+                PkiFailureInfo::BadRequest,
+            ),
+            (
+                request(V1, &sha256_imprint(), &[&[0xa0, 0]]),
+                PkiFailureInfo::BadDataFormat,
+            ),
+            (
+                request(V1, &sha256_imprint(), &[&[2, 1, 1], &[6, 1, 0x2a]]),
+                PkiFailureInfo::BadDataFormat,
+            ),
             (trailing, PkiFailureInfo::BadDataFormat),
             (Vec::new(), PkiFailureInfo::BadDataFormat),
         ] {
@@ -341,10 +417,22 @@ mod tests {
     fn the_critical_extension_is_the_one_reported() {
         let plain = [0x30, 8, 6, 3, 0x2a, 3, 4, 4, 1, 0];
         let critical = [0x30, 11, 6, 3, 0x2a, 3, 5, 1, 1, 0xff, 4, 1, 0];
-        let list = asn1::encode(tag::context_constructed(0), &[&plain[..], &critical].concat());
+        let list = asn1::encode(
+            tag::context_constructed(0),
+            &[&plain[..], &critical].concat(),
+        );
         let der = request(V1, &sha256_imprint(), &[&list]);
-        let extension = TimeStampReq::parse(&der).expect("well formed").extension.expect("present");
-        assert_eq!((extension.identifier.to_string().as_str(), extension.critical), ("1.2.3.5", true));
+        let extension = TimeStampReq::parse(&der)
+            .expect("well formed")
+            .extension
+            .expect("present");
+        assert_eq!(
+            (
+                extension.identifier.to_string().as_str(),
+                extension.critical
+            ),
+            ("1.2.3.5", true)
+        );
     }
 
     #[test]

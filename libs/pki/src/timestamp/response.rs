@@ -74,11 +74,17 @@ impl<'a> Token<'a> {
     /// Reads a response whose status is granted or grantedWithMods.
     pub(super) fn from_response(response: &'a [u8]) -> Result<Self, TimestampError> {
         if response.len() > MAX_RESPONSE_BYTES {
-            return Err(TimestampError::TooLarge { found: response.len() });
+            return Err(TimestampError::TooLarge {
+                found: response.len(),
+            });
         }
-        let mut fields = asn1::only(response, tag::SEQUENCE).map_err(malformed("TimeStampResp"))?.reader();
+        let mut fields = asn1::only(response, tag::SEQUENCE)
+            .map_err(malformed("TimeStampResp"))?
+            .reader();
         let status = fields.sequence().map_err(malformed("PKIStatusInfo"))?;
-        Status::read(status).map_err(malformed("PKIStatusInfo"))?.granted()?;
+        Status::read(status)
+            .map_err(malformed("PKIStatusInfo"))?
+            .granted()?;
         let content_info = fields.sequence().map_err(malformed("timeStampToken"))?;
         fields.finish().map_err(malformed("TimeStampResp"))?;
         Self::from_content_info(content_info)
@@ -88,7 +94,9 @@ impl<'a> Token<'a> {
         let mut signed_data = signed_data(content_info).map_err(malformed("ContentInfo"))?;
         let tst_info_der = encapsulated(&mut signed_data).map_err(malformed("encapContentInfo"))?;
         let certificates = certificates(&mut signed_data).map_err(malformed("certificates"))?;
-        signed_data.optional(tag::context_constructed(1)).map_err(malformed("crls"))?;
+        signed_data
+            .optional(tag::context_constructed(1))
+            .map_err(malformed("crls"))?;
         let signer_infos = signed_data.set().map_err(malformed("signerInfos"))?;
         signed_data.finish().map_err(malformed("SignedData"))?;
         Ok(Self {
@@ -118,7 +126,11 @@ impl Status {
             None => None,
         };
         fields.finish()?;
-        Ok(Self { status, failure, text })
+        Ok(Self {
+            status,
+            failure,
+            text,
+        })
     }
 
     /// granted(0) or grantedWithMods(1).
@@ -127,7 +139,11 @@ impl Status {
             return Ok(());
         }
         let status = u32::try_from(self.status).unwrap_or(u32::MAX);
-        Err(TimestampError::NotGranted { status, failure: self.failure, text: self.text })
+        Err(TimestampError::NotGranted {
+            status,
+            failure: self.failure,
+            text: self.text,
+        })
     }
 }
 
@@ -135,15 +151,25 @@ impl Status {
 fn status_text(mut list: Reader<'_>) -> Result<String, DerFault> {
     let mut sentences = Vec::new();
     while !list.is_empty() {
-        let sentence = std::str::from_utf8(list.value(tag::UTF8_STRING)?).map_err(|_| DerFault::Text)?;
+        let sentence =
+            std::str::from_utf8(list.value(tag::UTF8_STRING)?).map_err(|_| DerFault::Text)?;
         sentences.push(sentence);
     }
     let joined = sentences.join(" ");
-    Ok(joined.chars().filter(|character| !character.is_control()).take(MAX_STATUS_TEXT).collect())
+    Ok(joined
+        .chars()
+        .filter(|character| !character.is_control())
+        .take(MAX_STATUS_TEXT)
+        .collect())
 }
 
 fn first_failure(octets: &[u8]) -> Option<PkiFailureInfo> {
-    (0..=u8::MAX).zip(octets.iter().flat_map(|octet| (0..8).map(move |bit| octet & (0x80 >> bit) != 0)))
+    (0..=u8::MAX)
+        .zip(
+            octets
+                .iter()
+                .flat_map(|octet| (0..8).map(move |bit| octet & (0x80 >> bit) != 0)),
+        )
         .filter(|(_, set)| *set)
         .find_map(|(bit, _)| PkiFailureInfo::from_bit(bit))
 }
@@ -174,7 +200,9 @@ fn encapsulated<'a>(signed_data: &mut Reader<'a>) -> Result<&'a [u8], DerFault> 
 
 /// The X.509 certificates of `certificates [0]`; other choices of CertificateChoices are passed over.
 fn certificates<'a>(signed_data: &mut Reader<'a>) -> Result<Vec<&'a [u8]>, DerFault> {
-    let Some(set) = signed_data.optional(tag::context_constructed(0))? else { return Ok(Vec::new()) };
+    let Some(set) = signed_data.optional(tag::context_constructed(0))? else {
+        return Ok(Vec::new());
+    };
     let mut list = set.reader();
     let mut certificates = Vec::new();
     while !list.is_empty() {
@@ -191,22 +219,50 @@ fn certificates<'a>(signed_data: &mut Reader<'a>) -> Result<Vec<&'a [u8]>, DerFa
 
 impl<'a> TstInfo<'a> {
     fn read(der: &'a [u8]) -> Result<Self, TimestampError> {
-        let mut fields = asn1::only(der, tag::SEQUENCE).map_err(malformed("TSTInfo"))?.reader();
-        if fields.small_integer().map_err(malformed("TSTInfo.version"))? != 1 {
-            return Err(TimestampError::Malformed { part: "TSTInfo.version" });
+        let mut fields = asn1::only(der, tag::SEQUENCE)
+            .map_err(malformed("TSTInfo"))?
+            .reader();
+        if fields
+            .small_integer()
+            .map_err(malformed("TSTInfo.version"))?
+            != 1
+        {
+            return Err(TimestampError::Malformed {
+                part: "TSTInfo.version",
+            });
         }
         let policy = fields.oid().map_err(malformed("TSTInfo.policy"))?;
-        let (algorithm, hashed_message) = imprint(&mut fields).map_err(malformed("TSTInfo.messageImprint"))?;
-        let hash_algorithm = names::hash_algorithm(algorithm).ok_or(TimestampError::Algorithm { algorithm })?;
-        let serial = fields.integer().map_err(malformed("TSTInfo.serialNumber"))?;
-        let gen_time = fields.value(tag::GENERALIZED_TIME).and_then(gen_time).map_err(malformed("TSTInfo.genTime"))?;
+        let (algorithm, hashed_message) =
+            imprint(&mut fields).map_err(malformed("TSTInfo.messageImprint"))?;
+        let hash_algorithm =
+            names::hash_algorithm(algorithm).ok_or(TimestampError::Algorithm { algorithm })?;
+        let serial = fields
+            .integer()
+            .map_err(malformed("TSTInfo.serialNumber"))?;
+        let gen_time = fields
+            .value(tag::GENERALIZED_TIME)
+            .and_then(gen_time)
+            .map_err(malformed("TSTInfo.genTime"))?;
         let accuracy = accuracy(&mut fields).map_err(malformed("TSTInfo.accuracy"))?;
-        fields.boolean_default_false().map_err(malformed("TSTInfo.ordering"))?;
+        fields
+            .boolean_default_false()
+            .map_err(malformed("TSTInfo.ordering"))?;
         let nonce = optional_integer(&mut fields).map_err(malformed("TSTInfo.nonce"))?;
         let tsa = tsa(&mut fields).map_err(malformed("TSTInfo.tsa"))?;
-        fields.optional(tag::context_constructed(1)).map_err(malformed("TSTInfo.extensions"))?;
+        fields
+            .optional(tag::context_constructed(1))
+            .map_err(malformed("TSTInfo.extensions"))?;
         fields.finish().map_err(malformed("TSTInfo"))?;
-        Ok(Self { policy, hash_algorithm, hashed_message, serial, gen_time, accuracy, nonce, tsa })
+        Ok(Self {
+            policy,
+            hash_algorithm,
+            hashed_message,
+            serial,
+            gen_time,
+            accuracy,
+            nonce,
+            tsa,
+        })
     }
 }
 
@@ -248,16 +304,24 @@ fn gen_time(content: &[u8]) -> Result<i64, DerFault> {
 }
 
 fn accuracy(fields: &mut Reader<'_>) -> Result<Option<Accuracy>, DerFault> {
-    let Some(sequence) = fields.optional(tag::SEQUENCE)? else { return Ok(None) };
+    let Some(sequence) = fields.optional(tag::SEQUENCE)? else {
+        return Ok(None);
+    };
     let mut parts = sequence.reader();
     let seconds = match parts.peek_tag() {
-        Some(tag::INTEGER) => u32::try_from(parts.small_integer()?).map_err(|_| DerFault::Integer)?,
+        Some(tag::INTEGER) => {
+            u32::try_from(parts.small_integer()?).map_err(|_| DerFault::Integer)?
+        }
         _ => 0,
     };
     let millis = thousandths(parts.optional(tag::context(0))?)?;
     let micros = thousandths(parts.optional(tag::context(1))?)?;
     parts.finish()?;
-    Ok(Some(Accuracy { seconds, millis, micros }))
+    Ok(Some(Accuracy {
+        seconds,
+        millis,
+        micros,
+    }))
 }
 
 /// An implicitly tagged INTEGER (1..999).
@@ -268,7 +332,11 @@ fn thousandths(element: Option<Element<'_>>) -> Result<u16, DerFault> {
         Some([high, low]) => u16::from_be_bytes([*high, *low]),
         Some(_) => return Err(DerFault::Integer),
     };
-    if (1..1000).contains(&value) { Ok(value) } else { Err(DerFault::Integer) }
+    if (1..1000).contains(&value) {
+        Ok(value)
+    } else {
+        Err(DerFault::Integer)
+    }
 }
 
 fn optional_integer<'a>(fields: &mut Reader<'a>) -> Result<Option<&'a [u8]>, DerFault> {
@@ -279,7 +347,9 @@ fn optional_integer<'a>(fields: &mut Reader<'a>) -> Result<Option<&'a [u8]>, Der
 }
 
 fn tsa<'a>(fields: &mut Reader<'a>) -> Result<Option<Element<'a>>, DerFault> {
-    let Some(explicit) = fields.optional(tag::context_constructed(0))? else { return Ok(None) };
+    let Some(explicit) = fields.optional(tag::context_constructed(0))? else {
+        return Ok(None);
+    };
     let mut inner = explicit.reader();
     let name = inner.element()?;
     inner.finish()?;
@@ -294,23 +364,41 @@ impl<'a> SignerInfo<'a> {
         }
         match found.as_slice() {
             [only] => Self::read(only.clone()),
-            several => Err(TimestampError::SignerCount { found: several.len() }),
+            several => Err(TimestampError::SignerCount {
+                found: several.len(),
+            }),
         }
     }
 
     fn read(mut fields: Reader<'a>) -> Result<Self, TimestampError> {
         // Version 3 would name the signer by key identifier; verifiers in the field find it by issuer and serial only.
-        if fields.small_integer().map_err(malformed("SignerInfo.version"))? != 1 {
-            return Err(TimestampError::Malformed { part: "SignerInfo.version" });
+        if fields
+            .small_integer()
+            .map_err(malformed("SignerInfo.version"))?
+            != 1
+        {
+            return Err(TimestampError::Malformed {
+                part: "SignerInfo.version",
+            });
         }
-        let (issuer, serial) = issuer_and_serial(&mut fields).map_err(malformed("SignerInfo.sid"))?;
-        let algorithm = hash_identifier(&mut fields).map_err(malformed("SignerInfo.digestAlgorithm"))?;
-        let digest_algorithm = names::hash_algorithm(algorithm).ok_or(TimestampError::Algorithm { algorithm })?;
-        let attributes_element =
-            fields.expect(tag::context_constructed(0)).map_err(malformed("SignerInfo.signedAttrs"))?;
-        let signature_algorithm = fields.expect(tag::SEQUENCE).map_err(malformed("SignerInfo.signatureAlgorithm"))?;
-        let signature = fields.octet_string().map_err(malformed("SignerInfo.signature"))?;
-        fields.optional(tag::context_constructed(1)).map_err(malformed("SignerInfo.unsignedAttrs"))?;
+        let (issuer, serial) =
+            issuer_and_serial(&mut fields).map_err(malformed("SignerInfo.sid"))?;
+        let algorithm =
+            hash_identifier(&mut fields).map_err(malformed("SignerInfo.digestAlgorithm"))?;
+        let digest_algorithm =
+            names::hash_algorithm(algorithm).ok_or(TimestampError::Algorithm { algorithm })?;
+        let attributes_element = fields
+            .expect(tag::context_constructed(0))
+            .map_err(malformed("SignerInfo.signedAttrs"))?;
+        let signature_algorithm = fields
+            .expect(tag::SEQUENCE)
+            .map_err(malformed("SignerInfo.signatureAlgorithm"))?;
+        let signature = fields
+            .octet_string()
+            .map_err(malformed("SignerInfo.signature"))?;
+        fields
+            .optional(tag::context_constructed(1))
+            .map_err(malformed("SignerInfo.unsignedAttrs"))?;
         fields.finish().map_err(malformed("SignerInfo"))?;
         Ok(Self {
             issuer,
@@ -346,11 +434,17 @@ impl<'a> Attributes<'a> {
             let (slot, name) = match identifier {
                 names::CONTENT_TYPE => (&mut attributes.content_type, "contentType"),
                 names::MESSAGE_DIGEST => (&mut attributes.message_digest, "messageDigest"),
-                names::SIGNING_CERTIFICATE => (&mut attributes.signing_certificate, "signingCertificate"),
-                names::SIGNING_CERTIFICATE_V2 => (&mut attributes.signing_certificate_v2, "signingCertificateV2"),
+                names::SIGNING_CERTIFICATE => {
+                    (&mut attributes.signing_certificate, "signingCertificate")
+                }
+                names::SIGNING_CERTIFICATE_V2 => (
+                    &mut attributes.signing_certificate_v2,
+                    "signingCertificateV2",
+                ),
                 _ => continue,
             };
-            let single = single_value(values).map_err(|_| TimestampError::SignedAttribute { attribute: name })?;
+            let single = single_value(values)
+                .map_err(|_| TimestampError::SignedAttribute { attribute: name })?;
             if slot.replace(single).is_some() {
                 return Err(TimestampError::SignedAttribute { attribute: name });
             }
@@ -381,7 +475,15 @@ mod tests {
     fn gen_time_may_have_a_fraction_which_is_cut_off() {
         assert_eq!(gen_time(b"20000229000000Z"), Ok(951_782_400));
         assert_eq!(gen_time(b"20000229000000.75Z"), Ok(951_782_400));
-        for bad in ["20000229000000", "20000229000000.Z", "20000229000000.50Z", "20000230000000Z", "200002290000Z", "Z", ""] {
+        for bad in [
+            "20000229000000",
+            "20000229000000.Z",
+            "20000229000000.50Z",
+            "20000230000000Z",
+            "200002290000Z",
+            "Z",
+            "",
+        ] {
             assert_eq!(gen_time(bad.as_bytes()), Err(DerFault::Time), "{bad}");
         }
     }
@@ -389,7 +491,10 @@ mod tests {
     #[test]
     fn the_first_defined_failure_bit_is_reported() {
         assert_eq!(first_failure(&[0x80]), Some(PkiFailureInfo::BadAlg));
-        assert_eq!(first_failure(&[0, 0, 0, 0x40]), Some(PkiFailureInfo::SystemFailure));
+        assert_eq!(
+            first_failure(&[0, 0, 0, 0x40]),
+            Some(PkiFailureInfo::SystemFailure)
+        );
         assert_eq!(first_failure(&[0x40]), None, "bit 1 is not defined");
         assert_eq!(first_failure(&[0; 100]), None);
     }

@@ -47,7 +47,11 @@ impl Accuracy {
 /// Content octets of an INTEGER below 1000.
 fn small_integer_content(value: u16) -> Vec<u8> {
     let [high, low] = value.to_be_bytes();
-    if high == 0 && low < 0x80 { vec![low] } else { vec![high, low] }
+    if high == 0 && low < 0x80 {
+        vec![low]
+    } else {
+        vec![high, low]
+    }
 }
 
 /// What one token says.
@@ -70,16 +74,16 @@ pub struct Stamp<'a> {
 /// The constant parts of one signer's tokens, each in DER.
 #[derive(Debug, Clone)]
 pub struct TokenTemplate {
-    hash: HashAlgorithm,
-    accuracy: Vec<u8>,
-    tsa: Vec<u8>,
-    digest_algorithms: Vec<u8>,
-    certificates: Vec<u8>,
+    pub(super) hash: HashAlgorithm,
+    pub(super) accuracy: Vec<u8>,
+    pub(super) tsa: Vec<u8>,
+    pub(super) digest_algorithms: Vec<u8>,
+    pub(super) certificates: Vec<u8>,
     /// SignerInfo's version, sid and digestAlgorithm.
-    signer: Vec<u8>,
-    content_type: Vec<u8>,
-    signing_certificate: Vec<u8>,
-    signature_algorithm: Vec<u8>,
+    pub(super) signer: Vec<u8>,
+    pub(super) content_type: Vec<u8>,
+    pub(super) signing_certificate: Vec<u8>,
+    pub(super) signature_algorithm: Vec<u8>,
 }
 
 impl TokenTemplate {
@@ -88,21 +92,40 @@ impl TokenTemplate {
     ///
     /// # Errors
     /// When the chain is empty, or when verifiers in the field refuse tokens of this algorithm.
-    pub fn new(chain: &[Certificate], algorithm: Algorithm, accuracy: Option<Accuracy>) -> Result<Self, TemplateError> {
+    pub fn new(
+        chain: &[Certificate],
+        algorithm: Algorithm,
+        accuracy: Option<Accuracy>,
+    ) -> Result<Self, TemplateError> {
         let (signer, issuers) = chain.split_first().ok_or(TemplateError::EmptyChain)?;
         let (hash, signature_algorithm) = signature_algorithm(algorithm)?;
         let digest_algorithm = algorithm_identifier(names::hash_identifier(hash), false);
-        let embedded = std::iter::once(signer).chain(issuers.iter().filter(|issuer| issuer.issuer_der() != issuer.subject_der()));
+        let embedded = std::iter::once(signer).chain(
+            issuers
+                .iter()
+                .filter(|issuer| issuer.issuer_der() != issuer.subject_der()),
+        );
         let serial = asn1::encode(tag::INTEGER, signer.serial());
         let issuer_and_serial = asn1::encode_sequence(&[signer.issuer_der(), &serial]);
         Ok(Self {
             hash,
             accuracy: accuracy.map(Accuracy::to_der).unwrap_or_default(),
-            tsa: asn1::encode(tag::context_constructed(0), &directory_name(signer.subject_der())),
+            tsa: asn1::encode(
+                tag::context_constructed(0),
+                &directory_name(signer.subject_der()),
+            ),
             digest_algorithms: asn1::encode(tag::SET, &digest_algorithm),
             certificates: certificate_set(embedded.map(Certificate::der).collect()),
-            signer: [&[tag::INTEGER, 1, 1], issuer_and_serial.as_slice(), &digest_algorithm].concat(),
-            content_type: attribute(names::CONTENT_TYPE, &asn1::encode(tag::OBJECT_IDENTIFIER, names::CT_TST_INFO.as_bytes())),
+            signer: [
+                &[tag::INTEGER, 1, 1],
+                issuer_and_serial.as_slice(),
+                &digest_algorithm,
+            ]
+            .concat(),
+            content_type: attribute(
+                names::CONTENT_TYPE,
+                &asn1::encode(tag::OBJECT_IDENTIFIER, names::CT_TST_INFO.as_bytes()),
+            ),
             signing_certificate: signing_certificate(signer, &serial),
             signature_algorithm,
         })
@@ -113,13 +136,21 @@ impl TokenTemplate {
     /// # Errors
     /// When `gen_time` cannot be written.
     pub fn prepare(&self, stamp: &Stamp<'_>) -> Result<PreparedToken<'_>, TimeOutOfRange> {
-        let out_of_range = |_| TimeOutOfRange { unix: stamp.gen_time };
+        let out_of_range = |_| TimeOutOfRange {
+            unix: stamp.gen_time,
+        };
         let gen_time = asn1::generalized_time(stamp.gen_time).map_err(out_of_range)?;
-        let (signing_time_tag, signing_time) = asn1::certificate_time(stamp.gen_time).map_err(out_of_range)?;
+        let (signing_time_tag, signing_time) =
+            asn1::certificate_time(stamp.gen_time).map_err(out_of_range)?;
         let tst_info = self.tst_info(stamp, &gen_time);
         let signing_time = asn1::encode(signing_time_tag, signing_time.as_bytes());
         let signed_attributes = self.signed_attributes(&tst_info, &signing_time);
-        Ok(PreparedToken { template: self, tst_info, signed_attributes, with_certificates: stamp.with_certificates })
+        Ok(PreparedToken {
+            template: self,
+            tst_info,
+            signed_attributes,
+            with_certificates: stamp.with_certificates,
+        })
     }
 
     fn tst_info(&self, stamp: &Stamp<'_>, gen_time: &str) -> Vec<u8> {
@@ -142,13 +173,23 @@ impl TokenTemplate {
     /// The signed attributes as the SET OF that is signed: members in ascending order of their encodings.
     fn signed_attributes(&self, tst_info: &[u8], signing_time: &[u8]) -> Vec<u8> {
         let digest = self.hash.digest(tst_info);
-        let message_digest = attribute(names::MESSAGE_DIGEST, &asn1::encode(tag::OCTET_STRING, digest.as_bytes()));
+        let message_digest = attribute(
+            names::MESSAGE_DIGEST,
+            &asn1::encode(tag::OCTET_STRING, digest.as_bytes()),
+        );
         let signing_time = attribute(names::SIGNING_TIME, signing_time);
-        let mut members =
-            [self.content_type.as_slice(), &signing_time, &message_digest, &self.signing_certificate];
+        let mut members = [
+            self.content_type.as_slice(),
+            &signing_time,
+            &message_digest,
+            &self.signing_certificate,
+        ];
         members.sort_unstable();
-        let mut out = Writer::with_capacity(16 + members.iter().map(|member| member.len()).sum::<usize>());
-        out.nested(tag::SET, |set| members.iter().for_each(|member| set.raw(member)));
+        let mut out =
+            Writer::with_capacity(16 + members.iter().map(|member| member.len()).sum::<usize>());
+        out.nested(tag::SET, |set| {
+            members.iter().for_each(|member| set.raw(member))
+        });
         out.finish()
     }
 }
@@ -157,8 +198,8 @@ impl TokenTemplate {
 #[derive(Debug)]
 pub struct PreparedToken<'t> {
     template: &'t TokenTemplate,
-    tst_info: Vec<u8>,
-    signed_attributes: Vec<u8>,
+    pub(super) tst_info: Vec<u8>,
+    pub(super) signed_attributes: Vec<u8>,
     with_certificates: bool,
 }
 
@@ -173,8 +214,12 @@ impl PreparedToken<'_> {
     #[must_use]
     pub fn finish(&self, signature: &[u8]) -> Vec<u8> {
         let template = self.template;
-        let room = 256 + template.certificates.len() + template.signer.len() + self.tst_info.len()
-            + self.signed_attributes.len() + signature.len();
+        let room = 256
+            + template.certificates.len()
+            + template.signer.len()
+            + self.tst_info.len()
+            + self.signed_attributes.len()
+            + signature.len();
         let mut out = Writer::with_capacity(room);
         out.sequence(|response| {
             response.sequence(|status| status.integer(0));
@@ -195,7 +240,9 @@ impl PreparedToken<'_> {
         out.sequence(|encapsulated| {
             encapsulated.oid(&names::CT_TST_INFO);
             // One primitive OCTET STRING: some verifiers do not assemble a constructed one.
-            encapsulated.nested(tag::context_constructed(0), |content| content.octet_string(&self.tst_info));
+            encapsulated.nested(tag::context_constructed(0), |content| {
+                content.octet_string(&self.tst_info)
+            });
         });
         if self.with_certificates {
             out.raw(&template.certificates);
@@ -239,8 +286,14 @@ fn failure_bits(failure: PkiFailureInfo) -> Vec<u8> {
 /// The digest and the signature's AlgorithmIdentifier. RSA is written as rsaEncryption, as RFC 3370 section 3.2 has it.
 fn signature_algorithm(algorithm: Algorithm) -> Result<(HashAlgorithm, Vec<u8>), TemplateError> {
     Ok(match algorithm {
-        Algorithm::EcdsaP256Sha256 => (HashAlgorithm::Sha256, algorithm_identifier(oid::ECDSA_WITH_SHA256, false)),
-        Algorithm::EcdsaP384Sha384 => (HashAlgorithm::Sha384, algorithm_identifier(oid::ECDSA_WITH_SHA384, false)),
+        Algorithm::EcdsaP256Sha256 => (
+            HashAlgorithm::Sha256,
+            algorithm_identifier(oid::ECDSA_WITH_SHA256, false),
+        ),
+        Algorithm::EcdsaP384Sha384 => (
+            HashAlgorithm::Sha384,
+            algorithm_identifier(oid::ECDSA_WITH_SHA384, false),
+        ),
         Algorithm::RsaPkcs1 { hash, .. } => (hash, algorithm_identifier(oid::RSA_ENCRYPTION, true)),
         algorithm => return Err(TemplateError::Algorithm { algorithm }),
     })
@@ -257,7 +310,7 @@ fn algorithm_identifier(identifier: ObjectIdentifier, null_parameters: bool) -> 
     out.finish()
 }
 
-fn attribute(identifier: ObjectIdentifier, value: &[u8]) -> Vec<u8> {
+pub(super) fn attribute(identifier: ObjectIdentifier, value: &[u8]) -> Vec<u8> {
     let mut out = Writer::with_capacity(32 + value.len());
     out.sequence(|attribute| {
         attribute.oid(&identifier);
@@ -267,13 +320,16 @@ fn attribute(identifier: ObjectIdentifier, value: &[u8]) -> Vec<u8> {
 }
 
 /// ESSCertIDv2 over SHA-256, its default, which DER therefore leaves out (RFC 5816 section 2.2.1).
-fn signing_certificate(certificate: &Certificate, serial: &[u8]) -> Vec<u8> {
+pub(super) fn signing_certificate(certificate: &Certificate, serial: &[u8]) -> Vec<u8> {
     let hash = asn1::encode(tag::OCTET_STRING, &sha256(certificate.der()));
     let issuer = asn1::encode_sequence(&[&directory_name(certificate.issuer_der())]);
     let issuer_serial = asn1::encode_sequence(&[&issuer, serial]);
     let identifier = asn1::encode_sequence(&[&hash, &issuer_serial]);
     let identifiers = asn1::encode_sequence(&[&identifier]);
-    attribute(names::SIGNING_CERTIFICATE_V2, &asn1::encode_sequence(&[&identifiers]))
+    attribute(
+        names::SIGNING_CERTIFICATE_V2,
+        &asn1::encode_sequence(&[&identifiers]),
+    )
 }
 
 /// GeneralName directoryName; Name is a CHOICE, so the tag is explicit.
@@ -296,14 +352,24 @@ mod tests {
         assert_eq!(failure_bits(PkiFailureInfo::BadAlg), [7, 0x80]);
         assert_eq!(failure_bits(PkiFailureInfo::BadDataFormat), [2, 0x04]);
         assert_eq!(failure_bits(PkiFailureInfo::UnacceptedPolicy), [0, 0, 0x01]);
-        assert_eq!(failure_bits(PkiFailureInfo::SystemFailure), [6, 0, 0, 0, 0x40]);
+        assert_eq!(
+            failure_bits(PkiFailureInfo::SystemFailure),
+            [6, 0, 0, 0, 0x40]
+        );
     }
 
     #[test]
     fn accuracy_leaves_zero_parts_out() {
-        let one_second = Accuracy { seconds: 1, ..Accuracy::default() };
+        let one_second = Accuracy {
+            seconds: 1,
+            ..Accuracy::default()
+        };
         assert_eq!(one_second.to_der(), [0x30, 3, 2, 1, 1]);
-        let fine = Accuracy { seconds: 0, millis: 200, micros: 999 };
+        let fine = Accuracy {
+            seconds: 0,
+            millis: 200,
+            micros: 999,
+        };
         assert_eq!(fine.to_der(), [0x30, 8, 0x80, 2, 0, 200, 0x81, 2, 3, 0xe7]);
     }
 }

@@ -41,7 +41,11 @@ impl<'a> Expectation<'a> {
     /// A timestamp over these bytes, under any policy, made at any time.
     #[must_use]
     pub const fn over(data: &'a [u8]) -> Self {
-        Self { data, nonce: None, policy: None }
+        Self {
+            data,
+            nonce: None,
+            policy: None,
+        }
     }
 }
 
@@ -137,11 +141,20 @@ pub fn verify(
     let signer = find_signer(&token.signer, authority, &embedded)?;
     check_usage(&signer)?;
     let helpers = [authority.intermediates, &embedded].concat();
-    verify_chain(&signer, &helpers, authority.roots, token.tst_info.gen_time, Purpose::TimeStamping)
-        .map_err(|error| TimestampError::Chain(Box::new(error)))?;
+    verify_chain(
+        &signer,
+        &helpers,
+        authority.roots,
+        token.tst_info.gen_time,
+        Purpose::TimeStamping,
+    )
+    .map_err(|error| TimestampError::Chain(Box::new(error)))?;
     check_signature(&token.signer, &signer)?;
     check_expectation(&token.tst_info, expected)?;
-    Ok(VerifiedTimestamp { timestamp: Timestamp::of(&token.tst_info), signer })
+    Ok(VerifiedTimestamp {
+        timestamp: Timestamp::of(&token.tst_info),
+        signer,
+    })
 }
 
 /// contentType must say id-ct-TSTInfo, and messageDigest must be that of the TSTInfo.
@@ -151,14 +164,18 @@ fn check_content_attributes(token: &Token<'_>) -> Result<(), TimestampError> {
         value.tag == tag::OBJECT_IDENTIFIER && value.value == names::CT_TST_INFO.as_bytes()
     });
     if content_type.is_none() {
-        return Err(TimestampError::SignedAttribute { attribute: "contentType" });
+        return Err(TimestampError::SignedAttribute {
+            attribute: "contentType",
+        });
     }
     let digest = token.signer.digest_algorithm.digest(token.tst_info_der);
     let message_digest = attributes.message_digest.filter(|value| {
         value.tag == tag::OCTET_STRING && constant_time_eq(value.value, digest.as_bytes())
     });
     if message_digest.is_none() {
-        return Err(TimestampError::SignedAttribute { attribute: "messageDigest" });
+        return Err(TimestampError::SignedAttribute {
+            attribute: "messageDigest",
+        });
     }
     Ok(())
 }
@@ -166,7 +183,11 @@ fn check_content_attributes(token: &Token<'_>) -> Result<(), TimestampError> {
 /// What in the token can be read as a certificate. The rest is passed over: it is help that was not needed, or the path
 /// will not be found.
 fn embedded_certificates(token: &Token<'_>) -> Vec<Certificate> {
-    token.certificates.iter().filter_map(|der| Certificate::from_der(*der).ok()).collect()
+    token
+        .certificates
+        .iter()
+        .filter_map(|der| Certificate::from_der(*der).ok())
+        .collect()
 }
 
 fn find_signer(
@@ -178,10 +199,19 @@ fn find_signer(
         certificate.issuer_der() == signer.issuer && certificate.serial() == signer.serial
     };
     let (candidates, absent): (Vec<&Certificate>, _) = match authority.signer {
-        Some(pinned) => ([pinned].into_iter().filter(named).collect(), TimestampError::SignerNotPinned),
+        Some(pinned) => (
+            [pinned].into_iter().filter(named).collect(),
+            TimestampError::SignerNotPinned,
+        ),
         None => {
-            let at_hand = embedded.iter().chain(authority.intermediates).chain(authority.roots);
-            (at_hand.filter(named).collect(), TimestampError::SignerUnknown)
+            let at_hand = embedded
+                .iter()
+                .chain(authority.intermediates)
+                .chain(authority.roots);
+            (
+                at_hand.filter(named).collect(),
+                TimestampError::SignerUnknown,
+            )
         }
     };
     if candidates.is_empty() {
@@ -193,7 +223,9 @@ fn find_signer(
         .into_iter()
         .find(|certificate| identifier.fits(certificate))
         .cloned()
-        .ok_or(TimestampError::SignedAttribute { attribute: identifier.attribute })
+        .ok_or(TimestampError::SignedAttribute {
+            attribute: identifier.attribute,
+        })
 }
 
 /// The first ESSCertID or ESSCertIDv2: the signer's certificate, under the signature (RFC 5035, RFC 5816).
@@ -214,11 +246,22 @@ impl<'a> CertificateIdentifier<'a> {
     /// Of the two attributes the one with the stronger hash is used when both are there.
     fn of(signer: &SignerInfo<'a>) -> Result<Self, TimestampError> {
         let (attribute, value, version) = match &signer.attributes {
-            Attributes { signing_certificate_v2: Some(value), .. } => ("signingCertificateV2", value, 2),
-            Attributes { signing_certificate: Some(value), .. } => ("signingCertificate", value, 1),
-            _ => return Err(TimestampError::SignedAttribute { attribute: "signingCertificate" }),
+            Attributes {
+                signing_certificate_v2: Some(value),
+                ..
+            } => ("signingCertificateV2", value, 2),
+            Attributes {
+                signing_certificate: Some(value),
+                ..
+            } => ("signingCertificate", value, 1),
+            _ => {
+                return Err(TimestampError::SignedAttribute {
+                    attribute: "signingCertificate",
+                });
+            }
         };
-        Self::read(*value, attribute, version).map_err(|_| TimestampError::SignedAttribute { attribute })
+        Self::read(*value, attribute, version)
+            .map_err(|_| TimestampError::SignedAttribute { attribute })
     }
 
     fn read(value: Element<'a>, attribute: &'static str, version: u8) -> Result<Self, DerFault> {
@@ -233,14 +276,19 @@ impl<'a> CertificateIdentifier<'a> {
         };
         let issuer_serial = issuer_serial(&mut identifier)?;
         identifier.finish()?;
-        Ok(Self { attribute, hash, issuer_serial })
+        Ok(Self {
+            attribute,
+            hash,
+            issuer_serial,
+        })
     }
 
     fn fits(&self, certificate: &Certificate) -> bool {
         let hash_fits = match self.hash {
-            CertificateHash::Sha1(hash) => {
-                constant_time_eq(hash, &sealwright_crypto::digest::sha1_identifier(certificate.der()))
-            }
+            CertificateHash::Sha1(hash) => constant_time_eq(
+                hash,
+                &sealwright_crypto::digest::sha1_identifier(certificate.der()),
+            ),
             CertificateHash::Sha2(algorithm, hash) => {
                 constant_time_eq(hash, algorithm.digest(certificate.der()).as_bytes())
             }
@@ -261,7 +309,9 @@ fn certificate_hash_algorithm(identifier: &mut Reader<'_>) -> Result<HashAlgorit
 }
 
 /// IssuerSerial with the one directoryName that an issuer has.
-fn issuer_serial<'a>(identifier: &mut Reader<'a>) -> Result<Option<(Element<'a>, &'a [u8])>, DerFault> {
+fn issuer_serial<'a>(
+    identifier: &mut Reader<'a>,
+) -> Result<Option<(Element<'a>, &'a [u8])>, DerFault> {
     if identifier.is_empty() {
         return Ok(None);
     }
@@ -285,16 +335,25 @@ fn check_usage(signer: &Certificate) -> Result<(), TimestampError> {
 }
 
 fn check_signature(info: &SignerInfo<'_>, signer: &Certificate) -> Result<(), TimestampError> {
-    let scheme = parse_signature_algorithm(info.signature_algorithm)
-        .map_err(|_| TimestampError::Malformed { part: "SignerInfo.signatureAlgorithm" })?;
+    let scheme = parse_signature_algorithm(info.signature_algorithm).map_err(|_| {
+        TimestampError::Malformed {
+            part: "SignerInfo.signatureAlgorithm",
+        }
+    })?;
     let scheme = match scheme {
         // CMS names the key's algorithm here and leaves the hash to digestAlgorithm.
-        SignatureScheme::Unsupported(oid::RSA_ENCRYPTION) => SignatureScheme::RsaPkcs1(info.digest_algorithm),
+        SignatureScheme::Unsupported(oid::RSA_ENCRYPTION) => {
+            SignatureScheme::RsaPkcs1(info.digest_algorithm)
+        }
         named => named,
     };
-    let not_accepted = || TimestampError::Algorithm { algorithm: scheme.oid() };
+    let not_accepted = || TimestampError::Algorithm {
+        algorithm: scheme.oid(),
+    };
     let hash = match scheme {
-        SignatureScheme::Ecdsa(hash) | SignatureScheme::RsaPkcs1(hash) | SignatureScheme::RsaPss(hash) => hash,
+        SignatureScheme::Ecdsa(hash)
+        | SignatureScheme::RsaPkcs1(hash)
+        | SignatureScheme::RsaPss(hash) => hash,
         // RFC 8419 section 3.1.
         SignatureScheme::Ed25519 => HashAlgorithm::Sha512,
         SignatureScheme::Unsupported(_) => return Err(not_accepted()),
@@ -303,10 +362,13 @@ fn check_signature(info: &SignerInfo<'_>, signer: &Certificate) -> Result<(), Ti
         return Err(not_accepted());
     }
     let key = signer.public_key().map_err(|_| not_accepted())?;
-    let algorithm = scheme.algorithm(key.key_type()).map_err(|_| not_accepted())?;
+    let algorithm = scheme
+        .algorithm(key.key_type())
+        .map_err(|_| not_accepted())?;
     // The attributes are signed under their own SET tag, not under the [0] they travel with.
     let message = asn1::encode(tag::SET, info.signed_attributes);
-    key.verify(algorithm, &message, info.signature).map_err(|_| TimestampError::Signature)
+    key.verify(algorithm, &message, info.signature)
+        .map_err(|_| TimestampError::Signature)
 }
 
 fn check_expectation(info: &TstInfo<'_>, expected: &Expectation<'_>) -> Result<(), TimestampError> {
