@@ -119,6 +119,22 @@ pub fn verify(
     })
 }
 
+/// Checks a certificate by itself, as V4 and V5 will at a verified time of `at`, and reads whom it names.
+///
+/// For signers: a certificate that fails here makes signatures that nobody accepts.
+///
+/// # Errors
+/// The first check that fails.
+pub fn verify_certificate(
+    leaf: &Certificate,
+    root: &TrustedRoot,
+    at: i64,
+) -> Result<Identity, VerifyError> {
+    let trusted = path_at(leaf, &[], root, at)?;
+    verified_scts(&trusted.chain, root, 1)?;
+    identity_of(leaf)
+}
+
 /// The digests of the artifact that [`verify`] will ask for: compute these while streaming it.
 ///
 /// What the bundle says is only a hint about work to do; a missing digest is an error later, never
@@ -439,16 +455,21 @@ fn trusted_path<'a>(
     root: &'a TrustedRoot,
     times: &[VerifiedTime],
 ) -> Result<TrustedPath<'a>, VerifyError> {
+    let others: &[Certificate] = match bundle.signer() {
+        SignerMaterial::CertificateChain(_, others) => others,
+        _ => &[],
+    };
     let mut path = Err(VerifyError::NoTimeSource);
     for time in times {
-        path = Ok(path_at(leaf, bundle, root, time.time.0)?);
+        path = Ok(path_at(leaf, others, root, time.time.0)?);
     }
     path
 }
 
+/// `others` are certificates the signer sent along: help on the way to an anchor, never one.
 fn path_at<'a>(
     leaf: &Certificate,
-    bundle: &Bundle,
+    others: &[Certificate],
     root: &'a TrustedRoot,
     at: i64,
 ) -> Result<TrustedPath<'a>, VerifyError> {
@@ -465,7 +486,7 @@ fn path_at<'a>(
         untrusted("the trusted root has no certificate authority"),
     )];
     for authority in root.certificate_authorities() {
-        match path_by(leaf, bundle, authority, at) {
+        match path_by(leaf, others, authority, at) {
             Ok(chain) if authority.validity().covers(at) => {
                 return Ok(TrustedPath { chain, authority });
             }
@@ -494,21 +515,18 @@ fn path_at<'a>(
 
 fn path_by(
     leaf: &Certificate,
-    bundle: &Bundle,
+    others: &[Certificate],
     authority: &Authority,
     at: i64,
 ) -> Result<VerifiedChain, PkiError> {
     let (anchor, below) = authority.split();
-    match bundle.signer() {
-        SignerMaterial::CertificateChain(_, others) => verify_chain(
-            leaf,
-            &[below, others].concat(),
-            anchor,
-            at,
-            Purpose::CodeSigning,
-        ),
-        _ => verify_chain(leaf, below, anchor, at, Purpose::CodeSigning),
-    }
+    verify_chain(
+        leaf,
+        &[below, others].concat(),
+        anchor,
+        at,
+        Purpose::CodeSigning,
+    )
 }
 
 fn is_unknown_issuer(error: &PkiError) -> bool {
