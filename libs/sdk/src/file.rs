@@ -1,0 +1,133 @@
+//! Reading with a cap, and writing so that a crash leaves the old file or the new one.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use sealwright_crypto::random_bytes;
+
+use crate::error::Error;
+
+/// Reads a file of at most `limit` bytes. `what` names it in the error.
+pub(crate) fn read_capped(what: &'static str, path: &Path, limit: usize) -> Result<Vec<u8>, Error> {
+    let error = |source| Error::File {
+        what,
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::open(path).map_err(error)?;
+    let mut bytes = Vec::new();
+    file.take(limit as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(error)?;
+    if bytes.len() > limit {
+        return Err(Error::input(
+            format!("{what} {}", path.display()),
+            format!("longer than {limit} bytes"),
+        ));
+    }
+    Ok(bytes)
+}
+
+/// Writes a file that others may read (mode 0644 less the umask): beside its place, synced, then renamed over it. Something
+/// that is not a regular file, such as `/dev/stdout` or a pipe, is written to directly, since renaming would replace it.
+///
+/// # Errors
+/// [`Error::File`] with `what` and `path`; the old file is then untouched.
+pub fn write_atomically(what: &'static str, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    write(path, bytes).map_err(|source| Error::File {
+        what,
+        path: path.to_owned(),
+        source,
+    })
+}
+
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        let mut target = OpenOptions::new().write(true).open(path)?;
+        return target.write_all(bytes);
+    }
+    let aside = beside(path)?;
+    let written = create(&aside, bytes).and_then(|()| std::fs::rename(&aside, path));
+    if written.is_err() {
+        // What is left of a failed attempt helps nobody; that it stays when even this fails is no further harm.
+        let _ = std::fs::remove_file(&aside);
+    }
+    written
+}
+
+fn create(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o644)
+        .open(path)?;
+    file.write_all(bytes)?;
+    file.sync_data()
+}
+
+/// A fresh name in the same directory, so that the rename stays within one file system.
+fn beside(path: &Path) -> std::io::Result<PathBuf> {
+    let name = path
+        .file_name()
+        .ok_or_else(|| std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a file name"))?;
+    let suffix = hex::encode(random_bytes::<8>());
+    Ok(path.with_file_name(format!(".{}.{suffix}.tmp", name.to_string_lossy())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_nothing_is_left_beside_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("a.sigstore.json");
+        write_atomically("bundle", &path, b"one").expect("it is written");
+        write_atomically("bundle", &path, b"two").expect("it is replaced");
+        assert_eq!(std::fs::read(&path).expect("it is there"), b"two");
+        assert_eq!(
+            std::fs::metadata(&path)
+                .expect("it is there")
+                .permissions()
+                .mode()
+                & 0o400,
+            0o400
+        );
+        assert_eq!(
+            std::fs::read_dir(dir.path()).expect("a directory").count(),
+            1
+        );
+    }
+
+    #[test]
+    fn a_failed_write_names_the_file_and_leaves_nothing() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("no-such-directory").join("b.json");
+        let error = write_atomically("bundle", &path, b"x")
+            .expect_err("there is no directory")
+            .to_string();
+        assert!(
+            error.starts_with("bundle ") && error.contains("no-such-directory"),
+            "{error}"
+        );
+        assert_eq!(
+            std::fs::read_dir(dir.path()).expect("a directory").count(),
+            0
+        );
+    }
+
+    #[test]
+    fn reading_stops_at_the_cap() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("large");
+        std::fs::write(&path, [0; 11]).expect("it is written");
+        assert_eq!(read_capped("file", &path, 11).expect("it fits").len(), 11);
+        assert!(matches!(
+            read_capped("file", &path, 10),
+            Err(Error::Input { .. })
+        ));
+    }
+}

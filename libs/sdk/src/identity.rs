@@ -1,0 +1,420 @@
+//! The identity token: where it comes from and what it says.
+//!
+//! The token is read here without verifying it: that is the certificate authority's work. Reading it early gives a person a
+//! clear sentence instead of a refusal from afar, and tells later steps which identity to expect in the certificate.
+//!
+//! Sources today are explicit: a token, a file, standard input, `SIGSTORE_ID_TOKEN`. Ambient providers of CI systems and
+//! interactive logins are further variants of [`TokenSource`].
+
+use std::fmt;
+use std::io::Read as _;
+use std::path::PathBuf;
+
+use sealwright_crypto::base64;
+use serde::Deserialize;
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use crate::error::{Error, TokenProblem};
+
+/// The audience certificate authorities expect unless they say otherwise.
+pub const DEFAULT_AUDIENCE: &str = "sigstore";
+/// The environment variable that carries a token.
+pub const TOKEN_VARIABLE: &str = "SIGSTORE_ID_TOKEN";
+
+/// Tokens of CI systems have a few KiB.
+const MAX_TOKEN_BYTES: usize = 64 * 1024;
+
+/// Where a token comes from.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum TokenSource {
+    /// The token itself.
+    Token(Zeroizing<String>),
+    /// A file that holds it, read at each use: projected tokens are replaced on disk.
+    File(PathBuf),
+    /// Standard input.
+    StandardInput,
+}
+
+impl fmt::Debug for TokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Token(_) => "TokenSource::Token(redacted)",
+            Self::File(_) => "TokenSource::File",
+            Self::StandardInput => "TokenSource::StandardInput",
+        })
+    }
+}
+
+impl TokenSource {
+    /// What a person means by the value of `--identity-token`: `-` is standard input, anything with the shape of a JSON Web
+    /// Token is one, whatever its algorithm, and the rest is a file name.
+    ///
+    /// A value that begins like a token but is damaged counts as a token too, so that it is never opened, and never printed,
+    /// as a file name.
+    #[must_use]
+    pub fn from_argument(argument: &str) -> Self {
+        match argument.trim() {
+            "-" => Self::StandardInput,
+            text if looks_like_token(text) => Self::Token(Zeroizing::new(text.to_owned())),
+            _ => Self::File(PathBuf::from(argument)),
+        }
+    }
+
+    /// Reads the token. Blocks on file or standard input.
+    ///
+    /// # Errors
+    /// [`Error::File`] when the file cannot be read, [`Error::Token`] when it holds no token.
+    pub fn read(&self) -> Result<IdentityToken, Error> {
+        match self {
+            Self::Token(token) => Ok(IdentityToken::parse(token)?),
+            Self::File(path) => {
+                let file_error = |source| Error::File {
+                    what: "identity token file",
+                    path: path.clone(),
+                    source,
+                };
+                let file = std::fs::File::open(path).map_err(file_error)?;
+                Ok(IdentityToken::parse(
+                    &read_capped(file).map_err(file_error)?,
+                )?)
+            }
+            Self::StandardInput => {
+                let path = || PathBuf::from("-");
+                let text = read_capped(std::io::stdin().lock());
+                let text = text.map_err(|source| Error::File {
+                    what: "identity token on standard input",
+                    path: path(),
+                    source,
+                })?;
+                Ok(IdentityToken::parse(&text)?)
+            }
+        }
+    }
+}
+
+/// Three dotted parts, or two, of base64url, the first of which begins a JSON object: base64 of `{"` is `eyJ` (and of `{ ` or
+/// a line break `ey`, `ew`).
+fn looks_like_token(text: &str) -> bool {
+    let begins = ["eyJ", "eyA", "ewo", "ew0", "ewk", "eyI"]
+        .iter()
+        .any(|prefix| text.starts_with(prefix));
+    let alphabet = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.=".contains(&byte);
+    begins && text.len() > 16 && text.bytes().all(alphabet)
+}
+
+fn read_capped(source: impl std::io::Read) -> std::io::Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::new());
+    source
+        .take(MAX_TOKEN_BYTES as u64 + 1)
+        .read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// An identity token and the claims that matter here. Its text is wiped when it is dropped and never printed.
+#[derive(Clone)]
+pub struct IdentityToken {
+    text: Zeroizing<String>,
+    claims: Claims,
+}
+
+impl fmt::Debug for IdentityToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdentityToken")
+            .field("issuer", &self.claims.issuer)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Claims {
+    issuer: String,
+    audiences: Vec<String>,
+    subject: Option<String>,
+    email: Option<String>,
+    email_verified: Option<bool>,
+    expires: i64,
+}
+
+impl IdentityToken {
+    /// Reads a compact JWS of any algorithm.
+    ///
+    /// # Errors
+    /// [`TokenProblem`]; never with any part of the token in it.
+    pub fn parse(text: &str) -> Result<Self, TokenProblem> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(TokenProblem::Missing);
+        }
+        if text.len() > MAX_TOKEN_BYTES {
+            return Err(TokenProblem::Malformed("it is longer than 64 KiB"));
+        }
+        let parts: Vec<&str> = text.split('.').collect();
+        let [header, payload, _signature] = parts.as_slice() else {
+            return Err(TokenProblem::Malformed("it does not have three parts"));
+        };
+        let header: Value =
+            json_part(header).ok_or(TokenProblem::Malformed("its header is not JSON"))?;
+        if !header.get("alg").is_some_and(Value::is_string) {
+            return Err(TokenProblem::Malformed("its header names no algorithm"));
+        }
+        let payload: Value =
+            json_part(payload).ok_or(TokenProblem::Malformed("its payload is not JSON"))?;
+        Ok(Self {
+            claims: Claims::read(&payload)?,
+            text: Zeroizing::new(text.to_owned()),
+        })
+    }
+
+    /// The token itself, for the request that needs it.
+    #[must_use]
+    pub fn secret(&self) -> &str {
+        &self.text
+    }
+
+    /// `iss`.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.claims.issuer
+    }
+
+    /// `email`, or else `sub`: what a person would call the identity.
+    #[must_use]
+    pub fn identity(&self) -> &str {
+        self.claims
+            .email
+            .as_deref()
+            .or(self.claims.subject.as_deref())
+            .unwrap_or("")
+    }
+
+    /// `email`.
+    #[must_use]
+    pub fn email(&self) -> Option<&str> {
+        self.claims.email.as_deref()
+    }
+
+    /// `sub`.
+    #[must_use]
+    pub fn subject(&self) -> Option<&str> {
+        self.claims.subject.as_deref()
+    }
+
+    /// `exp`, Unix seconds.
+    #[must_use]
+    pub fn expires(&self) -> i64 {
+        self.claims.expires
+    }
+
+    /// Whether it is meant for `audience`.
+    #[must_use]
+    pub fn is_for(&self, audience: &str) -> bool {
+        self.claims.audiences.iter().any(|found| found == audience)
+    }
+
+    /// Whether a certificate authority can take it now. `audience` is what the authority expects.
+    ///
+    /// # Errors
+    /// [`TokenProblem::Expired`], [`TokenProblem::Audience`], [`TokenProblem::EmailNotVerified`].
+    pub fn check(&self, audience: &str, now: i64) -> Result<(), TokenProblem> {
+        self.check_life(now)?;
+        if !self.is_for(audience) {
+            return Err(TokenProblem::Audience {
+                found: self.shown_audience(),
+                expected: audience.to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn check_life(&self, now: i64) -> Result<(), TokenProblem> {
+        if self.claims.expires <= now {
+            return Err(TokenProblem::Expired {
+                expires: self.claims.expires,
+                now,
+            });
+        }
+        if self.claims.email.is_some() && self.claims.email_verified == Some(false) {
+            return Err(TokenProblem::EmailNotVerified);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn shown_audience(&self) -> String {
+        format!("{:?}", self.claims.audiences)
+    }
+}
+
+impl Claims {
+    fn read(payload: &Value) -> Result<Self, TokenProblem> {
+        let text = |name: &str| {
+            payload
+                .get(name)
+                .and_then(Value::as_str)
+                .filter(|text| !text.is_empty())
+                .map(str::to_owned)
+        };
+        let audiences = match payload.get("aud") {
+            Some(Value::String(audience)) => vec![audience.clone()],
+            Some(Value::Array(list)) => list
+                .iter()
+                .filter_map(|item| item.as_str().map(str::to_owned))
+                .collect(),
+            _ => return Err(TokenProblem::Claim("aud")),
+        };
+        let claims = Self {
+            issuer: text("iss").ok_or(TokenProblem::Claim("iss"))?,
+            audiences,
+            subject: text("sub"),
+            email: text("email"),
+            email_verified: payload.get("email_verified").and_then(boolean),
+            expires: payload
+                .get("exp")
+                .and_then(seconds)
+                .ok_or(TokenProblem::Claim("exp"))?,
+        };
+        if claims.subject.is_none() && claims.email.is_none() {
+            return Err(TokenProblem::Claim("sub"));
+        }
+        Ok(claims)
+    }
+}
+
+/// Some providers write the boolean as text.
+fn boolean(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(value) => Some(*value),
+        Value::String(text) => text.parse().ok(),
+        _ => None,
+    }
+}
+
+/// A `NumericDate` may have a fraction (RFC 7519 section 2).
+fn seconds(value: &Value) -> Option<i64> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "saturates, and a date outside i64 is as good as never or always"
+    )]
+    value
+        .as_i64()
+        .or_else(|| value.as_f64().map(|seconds| seconds.floor() as i64))
+}
+
+fn json_part<T: for<'a> Deserialize<'a>>(part: &str) -> Option<T> {
+    let bytes = Zeroizing::new(base64::decode_lenient(part).ok()?);
+    serde_json::from_slice(&bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn token(alg: &str, payload: &Value) -> String {
+        let part = |value: &Value| base64::encode_url(value.to_string().as_bytes());
+        format!("{}.{}.c2ln", part(&json!({ "alg": alg })), part(payload))
+    }
+
+    fn payload() -> Value {
+        json!({ "iss": "https://issuer.test", "aud": ["x", "sigstore"], "sub": "s", "email": "a@example.com", "email_verified": true, "exp": 1000.5 })
+    }
+
+    #[test]
+    fn a_token_of_any_algorithm_is_never_a_file_name() {
+        for alg in ["RS256", "ES256", "EdDSA", "PS512", "ES512", "none"] {
+            let text = token(alg, &payload());
+            let source = TokenSource::from_argument(&format!(" {text}\n"));
+            assert!(matches!(source, TokenSource::Token(_)), "{alg}");
+            assert!(!format!("{source:?}").contains(&text));
+            assert_eq!(
+                source.read().expect("it parses").identity(),
+                "a@example.com"
+            );
+        }
+        let damaged = &token("ES256", &payload())[..40];
+        let error = TokenSource::from_argument(damaged)
+            .read()
+            .expect_err("it is damaged")
+            .to_string();
+        assert!(!error.contains(damaged), "{error}");
+    }
+
+    #[test]
+    fn other_arguments_are_files_or_standard_input() {
+        assert!(matches!(
+            TokenSource::from_argument("-"),
+            TokenSource::StandardInput
+        ));
+        for name in ["token.jwt", "/run/secrets/token", "eyes.txt", "eyJ"] {
+            assert!(
+                matches!(TokenSource::from_argument(name), TokenSource::File(_)),
+                "{name}"
+            );
+        }
+        let error = TokenSource::from_argument("/nonexistent/token")
+            .read()
+            .expect_err("there is no such file");
+        assert!(error.to_string().contains("/nonexistent/token"));
+    }
+
+    #[test]
+    fn claims_are_read_and_checked() {
+        let good = IdentityToken::parse(&token("ES256", &payload())).expect("it parses");
+        assert_eq!(
+            (good.issuer(), good.expires(), good.subject()),
+            ("https://issuer.test", 1000, Some("s"))
+        );
+        assert_eq!(good.check("sigstore", 999), Ok(()));
+        assert_eq!(
+            good.check("sigstore", 1000),
+            Err(TokenProblem::Expired {
+                expires: 1000,
+                now: 1000
+            })
+        );
+        assert!(matches!(
+            good.check("other", 999),
+            Err(TokenProblem::Audience { .. })
+        ));
+        let mut unverified = payload();
+        unverified["email_verified"] = json!("false");
+        let unverified = IdentityToken::parse(&token("ES256", &unverified)).expect("it parses");
+        assert_eq!(
+            unverified.check("sigstore", 1),
+            Err(TokenProblem::EmailNotVerified)
+        );
+    }
+
+    #[test]
+    fn missing_claims_are_named() {
+        for name in ["iss", "aud", "exp"] {
+            let mut payload = payload();
+            payload.as_object_mut().expect("an object").remove(name);
+            assert_eq!(
+                IdentityToken::parse(&token("ES256", &payload)).err(),
+                Some(TokenProblem::Claim(name))
+            );
+        }
+        let nobody = json!({ "iss": "i", "aud": "a", "exp": 1 });
+        assert_eq!(
+            IdentityToken::parse(&token("ES256", &nobody)).err(),
+            Some(TokenProblem::Claim("sub"))
+        );
+    }
+
+    #[test]
+    fn what_is_no_token_is_refused_without_being_printed() {
+        for text in [
+            "",
+            "a.b",
+            "a.b.c.d",
+            "secret",
+            "eyJhbGciOiJub25lIn0.!!.x",
+            "e30.e30.x",
+        ] {
+            let error = IdentityToken::parse(text).expect_err(text).to_string();
+            assert!(text.is_empty() || !error.contains(text), "{error}");
+        }
+    }
+}

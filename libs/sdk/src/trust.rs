@@ -1,0 +1,637 @@
+//! Trust material: whom to believe, and which services to ask.
+//!
+//! It comes from one file (ClientTrustConfig), from two (trusted root and signing configuration), or from a [`Profile`], which
+//! follows a TUF repository and keeps what it verified on disk.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sealwright_bundle::{SigningConfig, TrustedRoot};
+use sealwright_crypto::{BoxFuture, random_bytes};
+use sealwright_proto::trustroot::v1::ClientTrustConfig;
+use sealwright_tuf::{Client, Fetch, FetchError, Place, Store, bootstrap};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Failure, ServiceName};
+use crate::file::{read_capped, write};
+use crate::http::{Call, Http, join};
+
+/// The media type of the file that holds both halves.
+pub const CLIENT_TRUST_CONFIG_MEDIA_TYPE: &str =
+    "application/vnd.dev.sigstore.clienttrustconfig.v0.1+json";
+
+/// Trusted roots of large instances have some 100 KiB.
+const MAX_FILE_BYTES: usize = 16 * 1024 * 1024;
+const MAX_ROOT_BYTES: usize = 512_000;
+
+const TRUSTED_ROOT_TARGET: &str = "trusted_root.json";
+const SIGNING_CONFIG_TARGET: &str = "signing_config.v0.2.json";
+
+/// How long a profile is used without asking its repository. Expiry is checked on every use all the same.
+const FRESH_SECONDS: i64 = 60 * 60;
+
+/// Whom to believe, and which services to ask.
+#[derive(Clone, Debug)]
+pub struct TrustConfig {
+    origin: String,
+    trusted_root: TrustedRoot,
+    signing_config: Option<SigningConfig>,
+}
+
+impl TrustConfig {
+    /// Reads a ClientTrustConfig file.
+    ///
+    /// # Errors
+    /// [`Error::TrustMissing`] when it cannot be read, [`Error::TrustInvalid`] when it is not one.
+    pub fn from_file(path: &Path) -> Result<Self, Error> {
+        Self::from_client_trust_config(
+            &path.display().to_string(),
+            &read_trust("trust configuration", path)?,
+        )
+    }
+
+    /// Reads a ClientTrustConfig document. `origin` says in errors where it came from.
+    ///
+    /// # Errors
+    /// [`Error::TrustInvalid`].
+    pub fn from_client_trust_config(origin: &str, json: &[u8]) -> Result<Self, Error> {
+        let invalid = |problem: String| invalid(origin, problem);
+        let document: ClientTrustConfig = serde_json::from_slice(json).map_err(|error| {
+            invalid(format!(
+                "{error}; expected a document of type {CLIENT_TRUST_CONFIG_MEDIA_TYPE}"
+            ))
+        })?;
+        if document.media_type != CLIENT_TRUST_CONFIG_MEDIA_TYPE {
+            let found = &document.media_type;
+            return Err(invalid(format!(
+                "media type {found:?}; expected {CLIENT_TRUST_CONFIG_MEDIA_TYPE:?}"
+            )));
+        }
+        let root = document
+            .trusted_root
+            .ok_or_else(|| invalid("trustedRoot is missing".into()))?;
+        let config = document
+            .signing_config
+            .ok_or_else(|| invalid("signingConfig is missing".into()))?;
+        Ok(Self {
+            origin: origin.to_owned(),
+            trusted_root: TrustedRoot::from_proto(root)
+                .map_err(|error| invalid(error.to_string()))?,
+            signing_config: Some(
+                SigningConfig::from_proto(config).map_err(|error| invalid(error.to_string()))?,
+            ),
+        })
+    }
+
+    /// Reads a trusted root and, for signing, a signing configuration.
+    ///
+    /// # Errors
+    /// As [`Self::from_file`], for either file.
+    pub fn from_files(trusted_root: &Path, signing_config: Option<&Path>) -> Result<Self, Error> {
+        let root = read_trust("trusted root", trusted_root)?;
+        let config = signing_config
+            .map(|path| Ok::<_, Error>((path, read_trust("signing configuration", path)?)))
+            .transpose()?;
+        let config = config
+            .map(|(path, json)| parse_signing_config(&path.display().to_string(), &json))
+            .transpose()?;
+        let origin = trusted_root.display().to_string();
+        Ok(Self {
+            trusted_root: parse_trusted_root(&origin, &root)?,
+            signing_config: config,
+            origin,
+        })
+    }
+
+    /// Puts two parsed halves together.
+    #[must_use]
+    pub fn from_parts(
+        origin: impl Into<String>,
+        trusted_root: TrustedRoot,
+        signing_config: Option<SigningConfig>,
+    ) -> Self {
+        Self {
+            origin: origin.into(),
+            trusted_root,
+            signing_config,
+        }
+    }
+
+    /// Replaces the signing configuration by the one in a file.
+    ///
+    /// # Errors
+    /// As [`Self::from_file`].
+    pub fn with_signing_config_file(mut self, path: &Path) -> Result<Self, Error> {
+        let json = read_trust("signing configuration", path)?;
+        self.signing_config = Some(parse_signing_config(&path.display().to_string(), &json)?);
+        Ok(self)
+    }
+
+    /// Where it came from, for messages.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// Whom to believe.
+    #[must_use]
+    pub fn trusted_root(&self) -> &TrustedRoot {
+        &self.trusted_root
+    }
+
+    /// Which services to ask.
+    #[must_use]
+    pub fn signing_config(&self) -> Option<&SigningConfig> {
+        self.signing_config.as_ref()
+    }
+}
+
+fn invalid(origin: &str, problem: String) -> Error {
+    Error::TrustInvalid {
+        origin: origin.to_owned(),
+        problem,
+    }
+}
+
+fn read_trust(what: &'static str, path: &Path) -> Result<Vec<u8>, Error> {
+    read_capped(what, path, MAX_FILE_BYTES).map_err(|error| Error::TrustMissing {
+        problem: error.to_string(),
+    })
+}
+
+fn parse_trusted_root(origin: &str, json: &[u8]) -> Result<TrustedRoot, Error> {
+    TrustedRoot::parse(json).map_err(|error| invalid(origin, error.to_string()))
+}
+
+fn parse_signing_config(origin: &str, json: &[u8]) -> Result<SigningConfig, Error> {
+    SigningConfig::parse(json).map_err(|error| invalid(origin, error.to_string()))
+}
+
+/// How new a profile's material has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// What is on disk, without a network; expired material is refused.
+    Cached,
+    /// What is on disk when the repository was asked within the last hour; otherwise as [`Freshness::Refreshed`], falling
+    /// back to the disk when the repository does not answer and nothing has expired.
+    Usual,
+    /// The repository is asked now.
+    Refreshed,
+}
+
+/// A named set of trust material that follows a TUF repository.
+///
+/// On disk, each file replaced atomically:
+///
+/// ```text
+/// DIR/profile.json       format and URL of the repository
+/// DIR/checked            when the repository was last asked, Unix seconds
+/// DIR/tuf/*.json         verified metadata, root first
+/// DIR/targets/*.json     verified targets
+/// ```
+///
+/// Nothing in it is believed because it is there: metadata and targets are verified again each time.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    dir: PathBuf,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct ProfileFile {
+    format: u32,
+    url: String,
+}
+
+const PROFILE_FORMAT: u32 = 1;
+const MAX_NAME_LEN: usize = 64;
+
+impl Profile {
+    /// The profile `name` below `home`.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a name that is no plain file name.
+    pub fn named(home: &Path, name: &str) -> Result<Self, Error> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if name.is_empty()
+            || name.len() > MAX_NAME_LEN
+            || name.starts_with('.')
+            || !name.bytes().all(plain)
+        {
+            let problem = "use 1 to 64 letters, digits, '-', '_' and '.', not beginning with '.'";
+            return Err(Error::input(format!("profile {name:?}"), problem));
+        }
+        Ok(Self {
+            dir: home.join("profiles").join(name),
+        })
+    }
+
+    /// Where it is kept.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Whether it has been set up.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        self.dir.join("profile.json").exists()
+    }
+
+    /// Sets the profile up from the TUF repository at `url` and a root obtained by other means, replacing an older one of the
+    /// name. Everything is fetched and verified before the old one goes.
+    ///
+    /// # Errors
+    /// [`Error::Tuf`], [`Error::Service`], [`Error::TrustInvalid`]; the old profile is then untouched.
+    pub async fn init(
+        &self,
+        http: &Http,
+        url: &str,
+        root: &[u8],
+        now: i64,
+    ) -> Result<TrustConfig, Error> {
+        if !(url.starts_with("http://") || url.starts_with("https://")) {
+            return Err(Error::input(
+                format!("repository {url:?}"),
+                "expected an http or https URL, the base of a TUF repository",
+            ));
+        }
+        if root.len() > MAX_ROOT_BYTES {
+            return Err(Error::input(
+                "root",
+                format!("longer than {MAX_ROOT_BYTES} bytes"),
+            ));
+        }
+        let fresh = Self {
+            dir: beside(&self.dir, "new"),
+        };
+        let result = fresh.fill(http, url, root, now).await;
+        let result = result.and_then(|trust| self.replace_by(&fresh).map(|()| trust));
+        if result.is_err() {
+            let _ = std::fs::remove_dir_all(&fresh.dir);
+        }
+        result
+    }
+
+    async fn fill(
+        &self,
+        http: &Http,
+        url: &str,
+        root: &[u8],
+        now: i64,
+    ) -> Result<TrustConfig, Error> {
+        for dir in ["tuf", "targets"] {
+            let dir = self.dir.join(dir);
+            std::fs::create_dir_all(&dir).map_err(|source| Error::File {
+                what: "profile",
+                path: dir,
+                source,
+            })?;
+        }
+        let profile = ProfileFile {
+            format: PROFILE_FORMAT,
+            url: url.to_owned(),
+        };
+        self.save(
+            "profile.json",
+            serde_json::to_string(&profile)
+                .unwrap_or_default()
+                .as_bytes(),
+        )?;
+        bootstrap(&mut self.store(), root).map_err(|source| Error::Tuf {
+            url: url.to_owned(),
+            source,
+        })?;
+        self.refreshed(http, url, now).await
+    }
+
+    fn replace_by(&self, fresh: &Self) -> Result<(), Error> {
+        let old = beside(&self.dir, "old");
+        let moved = match std::fs::rename(&self.dir, &old) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        };
+        let placed = moved.and_then(|()| std::fs::rename(&fresh.dir, &self.dir));
+        placed.map_err(|source| Error::File {
+            what: "profile",
+            path: self.dir.clone(),
+            source,
+        })?;
+        let _ = std::fs::remove_dir_all(&old);
+        Ok(())
+    }
+
+    /// The profile's trust material.
+    ///
+    /// # Errors
+    /// [`Error::TrustMissing`] when it was never set up; [`Error::Tuf`] when repository or disk do not lead to valid material.
+    pub async fn load(
+        &self,
+        http: &Http,
+        freshness: Freshness,
+        now: i64,
+    ) -> Result<TrustConfig, Error> {
+        let url = self.url()?;
+        if freshness == Freshness::Cached || (freshness == Freshness::Usual && self.is_fresh(now)) {
+            match self.cached(&url, now).await {
+                Err(error) if freshness == Freshness::Usual => {
+                    tracing::debug!(%error, "the cached trust material does not do")
+                }
+                result => return result,
+            }
+        }
+        match self.refreshed(http, &url, now).await {
+            Err(Error::Tuf { url, source })
+                if freshness == Freshness::Usual && source.is_transient() =>
+            {
+                tracing::warn!(%source, "the TUF repository does not answer, using what is on disk");
+                let cached = self.cached(&url, now).await;
+                cached.map_err(|_| Error::Tuf { url, source })
+            }
+            result => result,
+        }
+    }
+
+    /// Brings metadata and targets up to date.
+    async fn refreshed(&self, http: &Http, url: &str, now: i64) -> Result<TrustConfig, Error> {
+        let tuf = |source| Error::Tuf {
+            url: url.to_owned(),
+            source,
+        };
+        let source = Repository { http, url };
+        let mut client = Client::open(source, self.store(), now).map_err(tuf)?;
+        client.refresh().await.map_err(tuf)?;
+        let trust = self.material(&mut client, url).await?;
+        self.save("checked", now.to_string().as_bytes())?;
+        Ok(trust)
+    }
+
+    /// What is on disk, if it is complete, verifies and has not expired.
+    async fn cached(&self, url: &str, now: i64) -> Result<TrustConfig, Error> {
+        let tuf = |source| Error::Tuf {
+            url: url.to_owned(),
+            source,
+        };
+        let mut client = Client::open(Nowhere, self.store(), now).map_err(tuf)?;
+        client.load_cached().map_err(tuf)?;
+        self.material(&mut client, url).await
+    }
+
+    async fn material<F: Fetch>(
+        &self,
+        client: &mut Client<F, FileStore>,
+        url: &str,
+    ) -> Result<TrustConfig, Error> {
+        let root = self.target(client, url, TRUSTED_ROOT_TARGET).await?;
+        let root = root.ok_or_else(|| {
+            invalid(
+                url,
+                format!("the repository has no target {TRUSTED_ROOT_TARGET}"),
+            )
+        })?;
+        let config = self.target(client, url, SIGNING_CONFIG_TARGET).await?;
+        Ok(TrustConfig {
+            origin: url.to_owned(),
+            trusted_root: parse_trusted_root(url, &root)?,
+            signing_config: config
+                .map(|json| parse_signing_config(url, &json))
+                .transpose()?,
+        })
+    }
+
+    /// A target, from disk when the disk has the very bytes the metadata names, and from the repository otherwise.
+    async fn target<F: Fetch>(
+        &self,
+        client: &mut Client<F, FileStore>,
+        url: &str,
+        path: &str,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let tuf = |source| Error::Tuf {
+            url: url.to_owned(),
+            source,
+        };
+        let Some(target) = client.target(path).await.map_err(tuf)? else {
+            return Ok(None);
+        };
+        let kept = self.dir.join("targets").join(path);
+        if let Ok(bytes) = read_capped("target", &kept, MAX_FILE_BYTES)
+            && target.file.verify(path, &bytes).is_ok()
+        {
+            return Ok(Some(bytes));
+        }
+        let bytes = client.download(&target).await.map_err(tuf)?;
+        self.save(&format!("targets/{path}"), &bytes)?;
+        Ok(Some(bytes))
+    }
+
+    fn url(&self) -> Result<String, Error> {
+        let path = self.dir.join("profile.json");
+        let missing = |problem: String| Error::TrustMissing { problem };
+        if !path.exists() {
+            let name = self.dir.file_name().unwrap_or_default().to_string_lossy();
+            return Err(missing(format!(
+                "profile {name:?} is not set up ({} does not exist); run: sealwright trust init URL --root FILE --profile {name}",
+                path.display()
+            )));
+        }
+        let bytes = read_capped("profile", &path, MAX_ROOT_BYTES)
+            .map_err(|error| missing(error.to_string()))?;
+        let profile: ProfileFile = serde_json::from_slice(&bytes).map_err(|error| {
+            invalid(
+                &path.display().to_string(),
+                format!("{error}; run trust init again"),
+            )
+        })?;
+        if profile.format != PROFILE_FORMAT {
+            let problem = format!(
+                "format {}; this program reads {PROFILE_FORMAT}",
+                profile.format
+            );
+            return Err(invalid(&path.display().to_string(), problem));
+        }
+        Ok(profile.url)
+    }
+
+    /// A note from the future (the clock was set back) counts as no note.
+    fn is_fresh(&self, now: i64) -> bool {
+        let note = std::fs::read_to_string(self.dir.join("checked")).ok();
+        let checked: Option<i64> = note.and_then(|note| note.trim().parse().ok());
+        checked
+            .and_then(|checked| now.checked_sub(checked))
+            .is_some_and(|age| (0..FRESH_SECONDS).contains(&age))
+    }
+
+    fn store(&self) -> FileStore {
+        FileStore {
+            dir: self.dir.join("tuf"),
+        }
+    }
+
+    fn save(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        let path = self.dir.join(name);
+        write(&path, bytes).map_err(|source| Error::File {
+            what: "profile",
+            path,
+            source,
+        })
+    }
+}
+
+fn beside(dir: &Path, purpose: &str) -> PathBuf {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    dir.with_file_name(format!(
+        ".{name}.{purpose}.{}",
+        hex::encode(random_bytes::<8>())
+    ))
+}
+
+/// Verified TUF metadata in a directory.
+#[derive(Debug)]
+struct FileStore {
+    dir: PathBuf,
+}
+
+impl Store for FileStore {
+    fn load(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        match std::fs::read(self.dir.join(name)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn save(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let path = self.dir.join(name);
+        // An unchanged file is not written again: a refresh that finds nothing new costs no sync.
+        if std::fs::read(&path).is_ok_and(|kept| kept == bytes) {
+            return Ok(());
+        }
+        write(&path, bytes)
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        match std::fs::remove_file(self.dir.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A repository over HTTP: metadata at its base, targets below `targets/`.
+#[derive(Debug)]
+struct Repository<'a> {
+    http: &'a Http,
+    url: &'a str,
+}
+
+impl Fetch for Repository<'_> {
+    fn fetch<'a>(
+        &'a self,
+        place: Place,
+        name: &'a str,
+        max_length: u64,
+    ) -> BoxFuture<'a, Result<Vec<u8>, FetchError>> {
+        Box::pin(async move {
+            let base = match place {
+                Place::Metadata => self.url.to_owned(),
+                Place::Targets => join(self.url, "targets"),
+            };
+            let url = join(&base, name);
+            let call = Call {
+                method: http::Method::GET,
+                accepted: &[200],
+                max_answer_bytes: usize::try_from(max_length).unwrap_or(usize::MAX),
+                ..Call::post(ServiceName::TrustRepository, &url, &[], bytes::Bytes::new())
+            };
+            match self.http.send(&call).await {
+                Ok(bytes) => Ok(bytes.to_vec()),
+                Err(Error::Service {
+                    failure: Failure::Status(refusal),
+                    ..
+                }) if matches!(refusal.status, 403 | 404) => Err(FetchError::NotFound),
+                Err(Error::Service {
+                    failure: Failure::TooLarge { .. },
+                    ..
+                }) => Err(FetchError::TooLarge),
+                Err(error) => Err(FetchError::Failed(Box::new(error))),
+            }
+        })
+    }
+}
+
+/// No repository: for work without a network.
+#[derive(Debug)]
+struct Nowhere;
+
+impl Fetch for Nowhere {
+    fn fetch<'a>(
+        &'a self,
+        _: Place,
+        _: &'a str,
+        _: u64,
+    ) -> BoxFuture<'a, Result<Vec<u8>, FetchError>> {
+        Box::pin(std::future::ready(Err(FetchError::NotFound)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::HttpOptions;
+
+    #[test]
+    fn profile_names_stay_inside_their_directory() {
+        let home = Path::new("/home");
+        assert!(Profile::named(home, "corp-2026.a").is_ok());
+        for name in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "../x",
+            ".hidden",
+            "a b",
+            &"x".repeat(65),
+        ] {
+            assert!(
+                matches!(Profile::named(home, name), Err(Error::Input { .. })),
+                "{name:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_profile_that_was_never_set_up_says_how() {
+        let home = tempfile::tempdir().expect("a directory");
+        let profile = Profile::named(home.path(), "corp").expect("a name");
+        let http = Http::new(HttpOptions::default());
+        let error = profile
+            .load(&http, Freshness::Usual, 0)
+            .await
+            .expect_err("nothing is there");
+        assert_eq!(error.code(), "TRUST_MISSING");
+        assert!(
+            error
+                .to_string()
+                .contains("trust init URL --root FILE --profile corp"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn documents_of_another_type_are_refused() {
+        for json in [
+            "",
+            "{}",
+            r#"{"mediaType":"x"}"#,
+            &format!(r#"{{"mediaType":"{CLIENT_TRUST_CONFIG_MEDIA_TYPE}"}}"#),
+        ] {
+            let error =
+                TrustConfig::from_client_trust_config("file", json.as_bytes()).expect_err(json);
+            assert_eq!(error.code(), "TRUST_INVALID", "{json}");
+        }
+        let error =
+            TrustConfig::from_file(Path::new("/nonexistent")).expect_err("there is no file");
+        assert_eq!(error.code(), "TRUST_MISSING");
+    }
+}
