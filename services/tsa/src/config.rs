@@ -25,7 +25,7 @@ pub struct Config {
     /// A PEM file with the chain, the signing certificate first and the root last.
     pub chain: Option<PathBuf>,
     /// The policy of tokens whose request names none. Choose one in an arc of your own; the default lies in the arc that
-    /// is reserved for examples and promises nothing.
+    /// is reserved for documentation and promises nothing.
     pub policy: String,
     /// Further policies that a request may name.
     pub accepted_policies: Vec<String>,
@@ -68,8 +68,8 @@ pub enum RejectionStatus {
     Ok,
 }
 
-/// In the arc 2.999, which ITU-T X.660 sets aside for examples.
-const EXAMPLE_POLICY: &str = "2.999.3161.1";
+/// In the arc of the enterprise number that RFC 5612 sets aside for documentation.
+const EXAMPLE_POLICY: &str = "1.3.6.1.4.1.32473.3161.1";
 /// What the ecosystem's public authority uses; some scripts ask for it by name.
 const ECOSYSTEM_POLICY: &str = "1.3.6.1.4.1.57264.2";
 
