@@ -568,7 +568,7 @@ mod tests {
             let note = signed(TEXT, &key, &private, 1_700_000_000_000);
             let read = Note::parse(note.to_string().as_bytes()).unwrap();
             assert_eq!(read, note);
-            let verified = read.verify(&[key.clone()]).unwrap();
+            let verified = read.verify(std::slice::from_ref(&key)).unwrap();
             let timed = matches!(
                 kind,
                 SignatureKind::CosignatureV1 | SignatureKind::Rfc6962TreeHead

@@ -1,0 +1,206 @@
+//! Why a log cannot be opened, refuses an entry, or has nothing to show.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sealwright_host::{Reason, ServiceError};
+
+/// One variant per decision a caller can take. Cheap to clone: every waiter of a failed batch gets the same one.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    // Opening. The operator has to act; nothing was changed.
+    /// Another process has the log open, or this one has it open already.
+    #[error("{} is in use: another process holds its LOCK; a log has one writer", dir.display())]
+    Locked {
+        /// The log's folder.
+        dir: PathBuf,
+    },
+    /// The folder holds no log, and the configuration does not say that one may be created.
+    #[error("{} holds no log; a log is made once, with `create = true`", dir.display())]
+    NotALog {
+        /// The log's folder.
+        dir: PathBuf,
+    },
+    /// The log on disk is not the one that is configured. Origin, kind and key of a log never change.
+    #[error(
+        "the log's {field} is {stored}, but {configured} is configured; it never changes after the log was made"
+    )]
+    Mismatch {
+        /// Which immutable property.
+        field: &'static str,
+        /// What the configuration says.
+        configured: String,
+        /// What the folder says.
+        stored: String,
+    },
+    /// A configuration value cannot be used.
+    #[error("log {log}: {problem}")]
+    Config {
+        /// Name of the log.
+        log: String,
+        /// What is wrong, which value, and what would be accepted.
+        problem: String,
+    },
+    /// Stored bytes are not what they must be. The log refuses to start; `fsck` tells more.
+    #[error("{file} is corrupt: {problem}; run fsck before anything else")]
+    Corrupt {
+        /// File, relative to the log's folder.
+        file: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A tree larger than the write-ahead log's was seen or published: the storage was rolled back, for example by
+    /// restoring an old backup. Going on would fork the log.
+    #[error(
+        "storage was rolled back: {evidence} commits to {seen} entries, the write-ahead log only to {have}"
+    )]
+    RolledBack {
+        /// What proves it.
+        evidence: &'static str,
+        /// The size it commits to.
+        seen: u64,
+        /// The size of the write-ahead log's last frame.
+        have: u64,
+    },
+    /// The same size was committed with two roots.
+    #[error(
+        "{evidence} has another root at size {size} than the write-ahead log: the log was forked"
+    )]
+    Forked {
+        /// What proves it.
+        evidence: &'static str,
+        /// The size.
+        size: u64,
+    },
+
+    // Storage.
+    /// The disk failed. In the writer this is fatal: the log stops, and recovers on the next start.
+    #[error("{action} {file}: {source}")]
+    Disk {
+        /// What was attempted ("reading", "syncing").
+        action: &'static str,
+        /// File, relative to the log's folder.
+        file: String,
+        /// What the operating system said.
+        source: Arc<std::io::Error>,
+    },
+    /// The head database failed.
+    #[error("state.db: {0}")]
+    Database(String),
+    /// Another process changed the head although this one holds the lock.
+    #[error(
+        "another process took over the log: the head in state.db is not the one this process wrote"
+    )]
+    Fenced,
+
+    // Submitting.
+    /// More entries wait than the queue may hold. Try again soon.
+    #[error("the queue is full ({entries} entries, {bytes} bytes)")]
+    Overloaded {
+        /// Entries waiting.
+        entries: usize,
+        /// Their bytes.
+        bytes: usize,
+    },
+    /// The disk is full. Nothing is lost; entries are accepted again when there is space.
+    #[error("the log's disk is full")]
+    StorageFull,
+    /// A write or sync failed earlier, or the head was lost; the log accepts nothing until it is restarted.
+    #[error("the log has stopped: {cause}")]
+    Stopped {
+        /// What made it stop.
+        cause: String,
+    },
+    /// The log is being shut down.
+    #[error("the log is shutting down")]
+    ShuttingDown,
+    /// The key that signs checkpoints did not answer, or gave a signature that does not verify.
+    #[error("the checkpoint could not be signed: {0}")]
+    Signer(String),
+    /// The clock went back behind the last checkpoint by more than is tolerated.
+    #[error("the clock shows {now_ms} ms, {behind_ms} ms before the last checkpoint")]
+    ClockBehind {
+        /// What the clock shows, Unix milliseconds.
+        now_ms: i64,
+        /// How far that is before the last checkpoint.
+        behind_ms: i64,
+    },
+    /// The entry cannot be encoded, or is too long for the log.
+    #[error("the entry cannot be logged: {0}")]
+    Entry(#[from] sealwright_tlog::Error),
+
+    // Reading.
+    /// The index, tile or size is not in the tree (yet).
+    #[error("{0} is not in the tree")]
+    NotInTree(String),
+}
+
+impl Error {
+    pub(crate) fn disk(
+        action: &'static str,
+        file: impl Into<String>,
+        source: std::io::Error,
+    ) -> Self {
+        Self::Disk {
+            action,
+            file: file.into(),
+            source: Arc::new(source),
+        }
+    }
+
+    pub(crate) fn corrupt(file: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Corrupt {
+            file: file.into(),
+            problem: problem.into(),
+        }
+    }
+
+    /// True when the operating system said that the disk or a quota is full.
+    pub(crate) fn is_storage_full(&self) -> bool {
+        use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        match self {
+            Self::StorageFull => true,
+            Self::Disk { source, .. } => {
+                matches!(source.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+            }
+            _ => false,
+        }
+    }
+
+    /// The reason that crosses the wire.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Overloaded { .. } => Reason::Overloaded,
+            Self::StorageFull | Self::Stopped { .. } | Self::Disk { .. } | Self::Fenced => {
+                Reason::StorageUnavailable
+            }
+            Self::ShuttingDown => Reason::ShuttingDown,
+            Self::Signer(_) => Reason::SignerUnavailable,
+            Self::ClockBehind { .. } => Reason::TimeNotAvailable,
+            Self::Entry(sealwright_tlog::Error::TooLong { .. }) => Reason::EntryTooLarge,
+            Self::Entry(_) => Reason::EntryInvalid,
+            Self::NotInTree(_) => Reason::NotFound,
+            _ => Reason::Internal,
+        }
+    }
+}
+
+impl From<Error> for ServiceError {
+    fn from(error: Error) -> Self {
+        let message = match &error {
+            Error::Overloaded { .. } => "The log has too many entries waiting; try again".to_owned(),
+            Error::StorageFull => "The log's storage is full; nothing was logged; try again later".to_owned(),
+            Error::Stopped { .. } | Error::Disk { .. } | Error::Fenced => {
+                "The log's storage failed and the log takes no entries; its operator has to restart it".to_owned()
+            }
+            Error::ShuttingDown => "The log is shutting down; try again".to_owned(),
+            Error::Signer(_) => "The log's key is not available; nothing was logged; try again".to_owned(),
+            Error::ClockBehind { .. } => "The log's clock went backwards; nothing was logged; try again later".to_owned(),
+            Error::Entry(cause) => format!("The entry cannot be logged: {cause}"),
+            Error::NotInTree(what) => format!("There is no {what} in the log"),
+            _ => return Self::internal(&error),
+        };
+        Self::new(error.reason(), message).with_internal(&error)
+    }
+}

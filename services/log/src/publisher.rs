@@ -1,0 +1,326 @@
+//! Makes files of what is durable in the write-ahead log: tiles, bundles, the public checkpoint, the head, the index.
+//!
+//! It runs behind the sequencer on a thread of its own, at most once an interval, because its syncs compete with the one
+//! that writers wait for. Nothing it does makes an entry more durable; all of it can be repeated. The order within one
+//! round is what matters: the checkpoint file follows its tiles, the head follows the checkpoint file, and a segment of
+//! the write-ahead log is reused only after the head says that its entries are in files (R4).
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use sealwright_tlog::tile::{TILE_HEIGHT, TILE_WIDTH, TileId, TileKind, hashes_at_level};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use crate::dedup::{Hints, IndexFile};
+use crate::error::Error;
+use crate::head::{Head, HeadRow};
+use crate::intake::Intake;
+use crate::tree::{Overlay, PUBLIC, Snapshot, Tree, public_path};
+use crate::wal::Segments;
+
+/// How long the publisher waits after a full disk before it tries again.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// Tile levels that a 64-bit tree size can have.
+const LEVELS: u8 = 8;
+/// The public checkpoint's file.
+pub(crate) const CHECKPOINT_FILE: &str = "public/checkpoint";
+
+/// How files are made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PublishOptions {
+    pub(crate) interval: Duration,
+    /// Also write partial tiles, for static hosting of the folder.
+    pub(crate) static_partials: bool,
+    /// Receipts wait for the files; the interval does not apply.
+    pub(crate) strict_files: bool,
+    /// Entries that wait for their file may occupy this much memory; beyond, the log takes no more.
+    pub(crate) backlog_bytes: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    options: PublishOptions,
+    tree: Arc<Tree>,
+    segments: Arc<Segments>,
+    intake: Arc<Intake>,
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Tree size of the public checkpoint.
+    published: watch::Sender<u64>,
+    runtime: Handle,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    dirty: bool,
+    draining: bool,
+    /// The last round failed for want of space.
+    full: bool,
+}
+
+impl Publisher {
+    pub(crate) fn new(
+        options: PublishOptions,
+        tree: Arc<Tree>,
+        segments: Arc<Segments>,
+        intake: Arc<Intake>,
+        published: u64,
+        runtime: Handle,
+    ) -> Self {
+        let state = Mutex::new(State {
+            dirty: true,
+            ..State::default()
+        });
+        let published = watch::Sender::new(published);
+        Self {
+            options,
+            tree,
+            segments,
+            intake,
+            state,
+            changed: Condvar::new(),
+            published,
+            runtime,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// There is something new to publish.
+    pub(crate) fn wake(&self) {
+        self.state().dirty = true;
+        self.changed.notify_one();
+    }
+
+    /// Publish what there is, and end.
+    pub(crate) fn drain(&self) {
+        self.state().draining = true;
+        self.changed.notify_one();
+    }
+
+    /// The tree size of the public checkpoint file, as it changes.
+    pub(crate) fn published(&self) -> watch::Receiver<u64> {
+        self.published.subscribe()
+    }
+
+    /// Refuses further entries while too much waits for its file.
+    pub(crate) fn backlog(&self) -> Option<Error> {
+        let waiting = self.tree.overlay_weight();
+        if waiting <= self.options.backlog_bytes {
+            return None;
+        }
+        Some(if self.state().full {
+            Error::StorageFull
+        } else {
+            Error::Overloaded {
+                entries: 0,
+                bytes: waiting,
+            }
+        })
+    }
+
+    /// Works until drained. A failure other than a full disk stops the log.
+    pub(crate) fn run(&self, mut head: Head) {
+        loop {
+            let draining = self.wait();
+            match self.publish(&mut head) {
+                Ok(()) => self.state().full = false,
+                Err(error) if error.is_storage_full() => {
+                    tracing::warn!(%error, "the log's disk is full; files are not up to date");
+                    let mut state = self.state();
+                    (state.full, state.dirty) = (true, true);
+                    drop(state);
+                    if !draining {
+                        std::thread::sleep(RETRY_PAUSE);
+                    }
+                }
+                Err(error) => {
+                    self.intake.stop(&error.to_string());
+                    break;
+                }
+            }
+            if draining || self.intake.is_stopped() {
+                break;
+            }
+        }
+        self.runtime.block_on(head.close());
+    }
+
+    /// Blocks until there is something to do and the interval is over; true when this is the last round.
+    fn wait(&self) -> bool {
+        let mut state = self.state();
+        while !state.dirty && !state.draining {
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        let until = Instant::now() + self.options.interval;
+        while !state.draining && !self.options.strict_files {
+            let Some(left) = until
+                .checked_duration_since(Instant::now())
+                .filter(|left| !left.is_zero())
+            else {
+                break;
+            };
+            if self.tree.overlay_weight() > self.options.backlog_bytes / 4 {
+                break;
+            }
+            let waited = self.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.dirty = false;
+        state.draining
+    }
+
+    fn publish(&self, head: &mut Head) -> Result<(), Error> {
+        // The snapshot first: the overlay may then hold more than it needs, never less.
+        let snapshot = self.tree.snapshot();
+        let overlay = self.tree.overlay();
+        let mut files = self.full_files(&overlay)?;
+        if self.options.static_partials {
+            files.extend(self.partial_files(&snapshot)?);
+        }
+        self.put(&files)?;
+        self.append_hints(&overlay)?;
+        self.put(&[(CHECKPOINT_FILE.to_owned(), snapshot.note.to_vec())])?;
+        let published = (snapshot.size() >> TILE_HEIGHT) << TILE_HEIGHT;
+        self.record(head, &snapshot, published)?;
+        self.tree.settle(&overlay);
+        self.published.send_replace(snapshot.size());
+        self.segments.maintain(published)?;
+        self.remove_partials(&overlay)
+    }
+
+    fn put(&self, files: &[(String, Vec<u8>)]) -> Result<(), Error> {
+        let first = files.first().map_or(PUBLIC, |(path, _)| path);
+        self.tree
+            .disk
+            .put(files)
+            .map_err(|error| Error::disk("writing", first, error))
+    }
+
+    /// Files of full tiles and bundles that do not exist yet. One that exists must be the same: it was written by a round
+    /// that a crash interrupted.
+    fn full_files(&self, overlay: &Overlay) -> Result<Vec<(String, Vec<u8>)>, Error> {
+        let mut files = Vec::new();
+        for (index, bundle) in &overlay.bundles {
+            files.push((
+                TileId::full(self.tree.kind.bundle(), *index),
+                self.tree.join(bundle)?.to_vec(),
+            ));
+        }
+        for ((level, index), tile) in &overlay.tiles {
+            files.push((
+                TileId::full(TileKind::Hashes(*level), *index),
+                tile.bytes(TILE_WIDTH),
+            ));
+        }
+        let mut missing = Vec::new();
+        for (id, bytes) in files {
+            let path = public_path(id);
+            match self
+                .tree
+                .disk
+                .read(&path)
+                .map_err(|error| Error::disk("reading", &path, error))?
+            {
+                None => missing.push((path, bytes)),
+                Some(existing) if existing == bytes => {}
+                Some(_) => {
+                    return Err(Error::corrupt(
+                        path,
+                        "it differs from what the write-ahead log says",
+                    ));
+                }
+            }
+        }
+        Ok(missing)
+    }
+
+    fn partial_files(&self, snapshot: &Snapshot) -> Result<Vec<(String, Vec<u8>)>, Error> {
+        let mut files = Vec::new();
+        for level in 0..LEVELS {
+            let Some(tile) = snapshot.edge.tile(level) else {
+                continue;
+            };
+            let index = hashes_at_level(level, snapshot.size()) >> TILE_HEIGHT;
+            let id = TileId {
+                kind: TileKind::Hashes(level),
+                index,
+                width: tile.width(),
+            };
+            files.push((public_path(id), tile.bytes(TILE_WIDTH)));
+        }
+        if !snapshot.partial.is_empty() {
+            let width = snapshot.partial.len() as u16;
+            let id = TileId {
+                kind: self.tree.kind.bundle(),
+                index: snapshot.size() >> TILE_HEIGHT,
+                width,
+            };
+            files.push((public_path(id), self.tree.join(&snapshot.partial)?.to_vec()));
+        }
+        Ok(files)
+    }
+
+    /// Extends `dedup.idx` by the bundles of this round. It is derived, so it is not synced.
+    fn append_hints(&self, overlay: &Overlay) -> Result<(), Error> {
+        let form = IndexFile::new(self.tree.kind.identity_is_leaf_hash());
+        for (bundle, leaves) in &overlay.bundles {
+            let Some(tile) = overlay.tiles.get(&(0, *bundle)) else {
+                continue;
+            };
+            let pairs = leaves.iter().zip(tile.hashes());
+            let hints: Vec<Hints> = pairs
+                .map(|(leaf, leaf_hash)| Hints::new(&leaf.identity, leaf_hash))
+                .collect();
+            let written = self.tree.disk.write_at(
+                IndexFile::NAME,
+                form.offset(*bundle),
+                &form.encode(*bundle, &hints),
+            );
+            written.map_err(|error| Error::disk("writing", IndexFile::NAME, error))?;
+        }
+        Ok(())
+    }
+
+    fn record(&self, head: &mut Head, snapshot: &Snapshot, published: u64) -> Result<(), Error> {
+        let epoch = head.current().epoch;
+        let note = String::from_utf8_lossy(&snapshot.note).into_owned();
+        let next = HeadRow {
+            epoch,
+            size: snapshot.size(),
+            root: snapshot.root,
+            note,
+            published,
+        };
+        if *head.current() == next {
+            return Ok(());
+        }
+        self.runtime.block_on(head.swap(next))
+    }
+
+    /// Removes the partial tiles of tiles that are full now.
+    fn remove_partials(&self, overlay: &Overlay) -> Result<(), Error> {
+        let bundles = overlay
+            .bundles
+            .keys()
+            .map(|index| TileId::full(self.tree.kind.bundle(), *index));
+        let tiles = overlay
+            .tiles
+            .keys()
+            .map(|(level, index)| TileId::full(TileKind::Hashes(*level), *index));
+        for id in bundles.chain(tiles) {
+            let folder = format!("{}.p", public_path(id));
+            self.tree
+                .disk
+                .remove(&folder)
+                .map_err(|error| Error::disk("removing", folder, error))?;
+        }
+        Ok(())
+    }
+}

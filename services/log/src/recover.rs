@@ -1,0 +1,296 @@
+//! What a log is when it is opened: the write-ahead log read against the files, and every reason to refuse.
+
+use std::sync::Arc;
+
+use sealwright_tlog::edge::FullTile;
+use sealwright_tlog::tile::{TILE_HEIGHT, TILE_WIDTH, TileId};
+use sealwright_tlog::{Checkpoint, NoteKey, RightEdge};
+
+use crate::dedup::{Hints, Index, IndexFile};
+use crate::disk::Disk;
+use crate::error::Error;
+use crate::head::HeadRow;
+use crate::kind::Kind;
+use crate::publisher::CHECKPOINT_FILE;
+use crate::tree::{Overlay, Snapshot, StoredLeaf, Tree, edge_from_files, public_path};
+use crate::wal::{self, ChecksumKey, Frame, Scan};
+
+/// A log that was read and found sound.
+pub(crate) struct Recovered {
+    pub(crate) scan: Scan,
+    /// `None` for a log without a single frame.
+    pub(crate) snapshot: Option<Snapshot>,
+    pub(crate) overlay: Overlay,
+    pub(crate) index: Index,
+    /// Size of the public checkpoint file, 0 when there is none.
+    pub(crate) public_size: u64,
+}
+
+/// Reads a log's folder. Writes nothing.
+///
+/// The write-ahead log is the truth; files and head must agree with it as far as they reach, and must not reach further.
+pub(crate) fn read(
+    disk: &Arc<dyn Disk>,
+    kind: Kind,
+    key: &NoteKey,
+    checksum: ChecksumKey,
+    head: Option<&HeadRow>,
+) -> Result<Recovered, Error> {
+    let public = public_checkpoint(&**disk, key)?;
+    let public_size = public.as_ref().map_or(0, |checkpoint| checkpoint.size);
+    // Both are written after the files they speak of, the head last. Taking the lower one costs at most a comparison.
+    let filed = whole_bundles(head.map_or(public_size, |head| head.published.min(public_size)));
+    let mut replay = Replay::new(&**disk, kind, key, filed);
+    let scan = wal::scan(&**disk, checksum, |frame| replay.apply(frame))?;
+    let have = scan.tail.as_ref().map_or(0, |tail| tail.size);
+
+    let evidence = [
+        public
+            .as_ref()
+            .map(|public| ("public/checkpoint", public.size, public.root)),
+        head.map(|head| ("state.db", head.size, head.root)),
+    ];
+    for (evidence, seen, _) in evidence.iter().flatten() {
+        if *seen > have || scan.tail.is_none() {
+            return Err(Error::RolledBack {
+                evidence,
+                seen: *seen,
+                have,
+            });
+        }
+    }
+    let (state, mut index) = replay.finish()?;
+    let Some((snapshot, overlay)) = state else {
+        return Ok(Recovered {
+            scan,
+            snapshot: None,
+            overlay: Overlay::default(),
+            index,
+            public_size,
+        });
+    };
+    let tree = Tree::new(kind, disk.clone(), snapshot, overlay);
+    for (evidence, size, root) in evidence.into_iter().flatten() {
+        if tree.root_at(size)? != root {
+            return Err(Error::Forked { evidence, size });
+        }
+    }
+    load_hints(&tree, filed, &mut index)?;
+    let (snapshot, overlay) = tree.into_parts();
+    Ok(Recovered {
+        scan,
+        snapshot,
+        overlay,
+        index,
+        public_size,
+    })
+}
+
+fn whole_bundles(size: u64) -> u64 {
+    (size >> TILE_HEIGHT) << TILE_HEIGHT
+}
+
+/// The checkpoint file, if there is one. It must carry this log's signature.
+pub(crate) fn public_checkpoint(
+    disk: &dyn Disk,
+    key: &NoteKey,
+) -> Result<Option<Checkpoint>, Error> {
+    let bytes = disk
+        .read(CHECKPOINT_FILE)
+        .map_err(|error| Error::disk("reading", CHECKPOINT_FILE, error))?;
+    let Some(bytes) = bytes else { return Ok(None) };
+    let opened = Checkpoint::open(&bytes, key.name(), std::slice::from_ref(key));
+    let opened = opened.map_err(|error| Error::corrupt(CHECKPOINT_FILE, error.to_string()))?;
+    Ok(Some(opened.checkpoint().clone()))
+}
+
+/// Applies frames to the tree that the files hold, and checks each.
+struct Replay<'a> {
+    disk: &'a dyn Disk,
+    kind: Kind,
+    key: &'a NoteKey,
+    /// Entries below are in synced files.
+    filed: u64,
+    edge: Option<RightEdge>,
+    overlay: Overlay,
+    partial: Vec<StoredLeaf>,
+    index: Index,
+    /// The last frame's checkpoint and time.
+    last: Option<(String, u64)>,
+}
+
+impl<'a> Replay<'a> {
+    fn new(disk: &'a dyn Disk, kind: Kind, key: &'a NoteKey, filed: u64) -> Self {
+        Self {
+            disk,
+            kind,
+            key,
+            filed,
+            edge: None,
+            overlay: Overlay::default(),
+            partial: Vec::new(),
+            index: Index::new(kind.identity_is_leaf_hash()),
+            last: None,
+        }
+    }
+
+    fn apply(&mut self, frame: Frame) -> Result<(), Error> {
+        let mut edge = match self.edge.take() {
+            Some(edge) => edge,
+            None => self.first_edge(&frame)?,
+        };
+        let mut full = Vec::new();
+        for (index, stored) in (frame.first_index..).zip(&frame.leaves) {
+            let facts = self
+                .kind
+                .facts(stored)
+                .map_err(|error| bad_frame(&frame, &error.to_string()))?;
+            edge.push(facts.leaf_hash, &mut full);
+            if index >= self.filed {
+                self.index
+                    .insert(Hints::new(&facts.identity, &facts.leaf_hash), index);
+                self.keep(
+                    index,
+                    StoredLeaf {
+                        stored: stored.clone(),
+                        identity: facts.identity,
+                    },
+                );
+            }
+        }
+        if edge.root() != frame.new_root {
+            return Err(bad_frame(&frame, "its entries do not lead to its root"));
+        }
+        // Frames below the published size are vouched for by the chain to those above.
+        if frame.end_index() >= self.filed {
+            self.require_signed(&frame)?;
+        }
+        full.retain(|tile| tile_end(tile) > self.filed);
+        self.overlay.tiles.extend(
+            full.into_iter()
+                .map(|tile| ((tile.level, tile.index), Arc::new(tile.nodes))),
+        );
+        self.edge = Some(edge);
+        self.last = Some((frame.note, frame.time_ms));
+        Ok(())
+    }
+
+    /// The tree before the oldest frame, from files. The frame's root says whether they are the right ones.
+    fn first_edge(&self, frame: &Frame) -> Result<RightEdge, Error> {
+        if frame.first_index > self.filed {
+            let problem = format!(
+                "it begins at entry {}, but only {} are in files",
+                frame.first_index, self.filed
+            );
+            return Err(bad_frame(frame, &problem));
+        }
+        let edge = edge_from_files(self.disk, frame.first_index);
+        let edge = edge.map_err(|error| match error {
+            Error::Entry(cause) => Error::corrupt("public/tile", cause.to_string()),
+            other => other,
+        })?;
+        if edge.root() != frame.prev_root {
+            return Err(Error::corrupt(
+                "public/tile",
+                "the tiles do not lead to the root that the write-ahead log begins with",
+            ));
+        }
+        Ok(edge)
+    }
+
+    fn keep(&mut self, index: u64, leaf: StoredLeaf) {
+        self.partial.push(leaf);
+        if self.partial.len() == usize::from(TILE_WIDTH) {
+            self.overlay.bundles.insert(
+                index >> TILE_HEIGHT,
+                Arc::new(std::mem::take(&mut self.partial)),
+            );
+        }
+    }
+
+    fn require_signed(&self, frame: &Frame) -> Result<(), Error> {
+        let opened = Checkpoint::open(
+            frame.note.as_bytes(),
+            self.key.name(),
+            std::slice::from_ref(self.key),
+        );
+        let opened = opened.map_err(|error| bad_frame(frame, &error.to_string()))?;
+        let checkpoint = opened.checkpoint();
+        if (checkpoint.size, checkpoint.root) != (frame.end_index(), frame.new_root) {
+            return Err(bad_frame(frame, "its checkpoint is of another tree"));
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(Option<(Snapshot, Overlay)>, Index), Error> {
+        let (Some(edge), Some((note, time_ms))) = (self.edge, self.last) else {
+            return Ok((None, self.index));
+        };
+        let snapshot = Snapshot {
+            root: edge.root(),
+            note: note.into(),
+            time_ms,
+            edge,
+            partial: self.partial,
+        };
+        if snapshot.size() % u64::from(TILE_WIDTH) != snapshot.partial.len() as u64 {
+            return Err(Error::corrupt(
+                "wal",
+                "it does not hold the entries of the last bundle",
+            ));
+        }
+        Ok((Some((snapshot, self.overlay)), self.index))
+    }
+}
+
+/// The index after the last leaf below a full tile.
+fn tile_end(tile: &FullTile) -> u64 {
+    (tile.index + 1) << (u32::from(tile.level + 1) * u32::from(TILE_HEIGHT))
+}
+
+fn bad_frame(frame: &Frame, problem: &str) -> Error {
+    Error::corrupt("wal", format!("frame {}: {problem}", frame.seq))
+}
+
+/// Reads the hints of all entries below `filed`; makes blocks again that are missing or damaged.
+fn load_hints(tree: &Tree, filed: u64, index: &mut Index) -> Result<(), Error> {
+    let form = IndexFile::new(tree.kind.identity_is_leaf_hash());
+    let file = tree
+        .disk
+        .read(IndexFile::NAME)
+        .map_err(|error| Error::disk("reading", IndexFile::NAME, error))?;
+    let file = file.unwrap_or_default();
+    for bundle in 0..filed >> TILE_HEIGHT {
+        let hints = match form.decode(bundle, &file) {
+            Some(hints) => hints,
+            None => rebuild_hints(tree, bundle, form)?,
+        };
+        let first = bundle << TILE_HEIGHT;
+        (first..)
+            .zip(hints)
+            .for_each(|(at, hints)| index.insert(hints, at));
+    }
+    Ok(())
+}
+
+fn rebuild_hints(tree: &Tree, bundle: u64, form: IndexFile) -> Result<Vec<Hints>, Error> {
+    let path = || public_path(TileId::full(tree.kind.bundle(), bundle));
+    let mut hints = Vec::new();
+    for stored in tree.stored_bundle(bundle)? {
+        let facts = tree
+            .kind
+            .facts(&stored)
+            .map_err(|error| Error::corrupt(path(), error.to_string()))?;
+        hints.push(Hints::new(&facts.identity, &facts.leaf_hash));
+    }
+    let written = tree.disk.write_at(
+        IndexFile::NAME,
+        form.offset(bundle),
+        &form.encode(bundle, &hints),
+    );
+    if let Err(error) = written {
+        // The next start makes it again.
+        tracing::warn!(%error, bundle, "dedup.idx was not repaired");
+    }
+    Ok(hints)
+}

@@ -1,0 +1,738 @@
+//! The write-ahead log: the one commit point.
+//!
+//! A batch is durable when its frame is. A frame holds the entries, the roots before and after them, and the signed
+//! checkpoint that covers them. Frames are chained by sequence number and by root, so that an old frame in a recycled
+//! segment is never taken for a new one; and their checksum is keyed, so that no entry can contain a frame.
+//!
+//! Segments are written with zeros when they are made, and afterwards in place: a sync then has no file size and no
+//! block list to journal. Every frame begins at a multiple of 4 KiB, so writing one never touches a page of another.
+//!
+//! ```text
+//! frame, little endian:
+//!   magic u32 | version u16 | flags u16 | epoch u64 | seq u64 | first_index u64 | count u32 | payload_len u32
+//!   time_ms u64 | prev_root [32] | new_root [32] | note_len u32
+//!   note | (leaf_len u32 | stored leaf)* | crc32c u32 | zeros up to the next 4 KiB
+//! ```
+
+use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use sealwright_tlog::Hash;
+
+use crate::disk::{Disk, Segment};
+use crate::error::Error;
+
+/// Frames begin at multiples of this.
+pub(crate) const FRAME_ALIGNMENT: usize = 4096;
+/// Folder of the segments.
+const FOLDER: &str = "wal";
+/// "SWF1" in a hex dump.
+const MAGIC: u32 = u32::from_le_bytes(*b"SWF1");
+const VERSION: u16 = 1;
+const HEADER_BYTES: usize = 4 + 2 + 2 + 8 + 8 + 8 + 4 + 4 + 8 + 32 + 32 + 4;
+const CRC_BYTES: usize = 4;
+/// Bytes in front of each leaf.
+pub(crate) const LEAF_PREFIX_BYTES: usize = 4;
+
+/// One batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Frame {
+    /// Which opening of the log wrote it; grows with every start.
+    pub(crate) epoch: u64,
+    /// Previous frame's plus one; the first frame has 1.
+    pub(crate) seq: u64,
+    /// Index of the first entry: the tree size before.
+    pub(crate) first_index: u64,
+    /// When it was sequenced, Unix milliseconds.
+    pub(crate) time_ms: u64,
+    /// Root before.
+    pub(crate) prev_root: Hash,
+    /// Root after.
+    pub(crate) new_root: Hash,
+    /// The signed checkpoint of the tree after.
+    pub(crate) note: String,
+    /// Stored leaves.
+    pub(crate) leaves: Vec<Bytes>,
+}
+
+impl Frame {
+    /// The tree size after this frame.
+    pub(crate) fn end_index(&self) -> u64 {
+        self.first_index + self.leaves.len() as u64
+    }
+
+    /// The padded bytes of the frame.
+    pub(crate) fn encode(&self, key: ChecksumKey) -> Vec<u8> {
+        let payload_len: usize = self
+            .leaves
+            .iter()
+            .map(|leaf| LEAF_PREFIX_BYTES + leaf.len())
+            .sum();
+        let unpadded = HEADER_BYTES + self.note.len() + payload_len + CRC_BYTES;
+        let mut out = Vec::with_capacity(unpadded.next_multiple_of(FRAME_ALIGNMENT));
+        out.extend(MAGIC.to_le_bytes());
+        out.extend(VERSION.to_le_bytes());
+        out.extend(0u16.to_le_bytes());
+        out.extend(self.epoch.to_le_bytes());
+        out.extend(self.seq.to_le_bytes());
+        out.extend(self.first_index.to_le_bytes());
+        out.extend((self.leaves.len() as u32).to_le_bytes());
+        out.extend((payload_len as u32).to_le_bytes());
+        out.extend(self.time_ms.to_le_bytes());
+        out.extend(self.prev_root);
+        out.extend(self.new_root);
+        out.extend((self.note.len() as u32).to_le_bytes());
+        out.extend(self.note.as_bytes());
+        for leaf in &self.leaves {
+            out.extend((leaf.len() as u32).to_le_bytes());
+            out.extend(leaf);
+        }
+        out.extend(key.checksum(&out).to_le_bytes());
+        out.resize(out.len().next_multiple_of(FRAME_ALIGNMENT), 0);
+        out
+    }
+
+    /// Reads the frame at the front of `bytes`, and its padded length. `None` when there is no whole and sound frame.
+    fn decode(bytes: &[u8], key: ChecksumKey) -> Option<(Self, usize)> {
+        let mut header = Cursor(bytes);
+        if header.u32()? != MAGIC || header.u16()? != VERSION || header.u16()? != 0 {
+            return None;
+        }
+        let (epoch, seq, first_index) = (header.u64()?, header.u64()?, header.u64()?);
+        let (count, payload_len) = (header.u32()?, header.u32()? as usize);
+        let (time_ms, prev_root, new_root) = (header.u64()?, header.hash()?, header.hash()?);
+        let note_len = header.u32()? as usize;
+        let checked = HEADER_BYTES
+            .checked_add(note_len)?
+            .checked_add(payload_len)?;
+        let (covered, rest) = bytes.split_at_checked(checked)?;
+        if Cursor(rest).u32()? != key.checksum(covered) {
+            return None;
+        }
+        let mut body = Cursor(&covered[HEADER_BYTES..]);
+        let note = String::from_utf8(body.take(note_len)?.to_vec()).ok()?;
+        let mut leaves = Vec::new();
+        for _ in 0..count {
+            let len = body.u32()? as usize;
+            leaves.push(Bytes::copy_from_slice(body.take(len)?));
+        }
+        let frame = Self {
+            epoch,
+            seq,
+            first_index,
+            time_ms,
+            prev_root,
+            new_root,
+            note,
+            leaves,
+        };
+        body.0.is_empty().then_some((
+            frame,
+            (checked + CRC_BYTES).next_multiple_of(FRAME_ALIGNMENT),
+        ))
+    }
+}
+
+/// The frame length that `leaves` of `payload` bytes (prefixes included) need at most, with a note of `note` bytes.
+pub(crate) fn frame_bytes(note: usize, payload: usize) -> usize {
+    (HEADER_BYTES + note + payload + CRC_BYTES).next_multiple_of(FRAME_ALIGNMENT)
+}
+
+struct Cursor<'a>(&'a [u8]);
+
+impl<'a> Cursor<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (head, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(head)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn hash(&mut self) -> Option<Hash> {
+        self.array()
+    }
+}
+
+/// Seeds the checksum with a number that only the log's own folder knows. Without it, an entry could carry the image of a
+/// later frame, and a torn write of that entry would look like corruption in the middle.
+#[derive(Clone, Copy)]
+pub(crate) struct ChecksumKey(u32);
+
+impl ChecksumKey {
+    pub(crate) fn new(secret: &[u8; 16]) -> Self {
+        Self(crc32c::crc32c(secret))
+    }
+
+    fn checksum(self, bytes: &[u8]) -> u32 {
+        crc32c::crc32c_append(self.0, bytes)
+    }
+}
+
+impl Debug for ChecksumKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ChecksumKey")
+    }
+}
+
+/// The last frame and what has to follow it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tail {
+    pub(crate) epoch: u64,
+    pub(crate) seq: u64,
+    pub(crate) size: u64,
+    pub(crate) root: Hash,
+    pub(crate) time_ms: u64,
+    pub(crate) note: String,
+    segment: u64,
+    /// Where the last frame begins, and where the next one goes.
+    start: u64,
+    end: u64,
+}
+
+/// What a scan found.
+#[derive(Debug, Default)]
+pub(crate) struct Scan {
+    /// Ordinals of segments that hold frames, oldest first, with the tree size after their last frame.
+    live: VecDeque<(u64, u64)>,
+    /// Ordinals of segments that hold none.
+    spares: VecDeque<u64>,
+    /// The last frame; `None` when there is none at all.
+    pub(crate) tail: Option<Tail>,
+}
+
+/// Reads all frames in order and hands them to `on_frame`. Nothing is written.
+///
+/// A bad frame with nothing sound behind it is a write that a crash interrupted: the scan ends there. With a sound later
+/// frame behind it, it is corruption: [`Error::Corrupt`].
+pub(crate) fn scan(
+    disk: &dyn Disk,
+    key: ChecksumKey,
+    mut on_frame: impl FnMut(Frame) -> Result<(), Error>,
+) -> Result<Scan, Error> {
+    let mut scan = Scan::default();
+    for name in disk
+        .list(FOLDER)
+        .map_err(|error| Error::disk("listing", FOLDER, error))?
+    {
+        let Some(ordinal) = name
+            .strip_suffix(".wal")
+            .and_then(|digits| digits.parse().ok())
+        else {
+            continue;
+        };
+        let path = segment_path(ordinal);
+        let segment = disk
+            .open_segment(&path)
+            .map_err(|error| Error::disk("opening", &path, error))?;
+        let bytes = segment
+            .read()
+            .map_err(|error| Error::disk("reading", &path, error))?;
+        let mut at = 0;
+        while let Some((frame, len)) = bytes.get(at..).and_then(|rest| Frame::decode(rest, key)) {
+            if scan.tail.as_ref().is_some_and(|tail| frame.seq <= tail.seq) {
+                // A frame of the segment's earlier life.
+                break;
+            }
+            require_chained(scan.tail.as_ref(), &frame, &path, at)?;
+            let (start, end) = (at as u64, (at + len) as u64);
+            scan.tail = Some(Tail {
+                epoch: frame.epoch,
+                seq: frame.seq,
+                size: frame.end_index(),
+                root: frame.new_root,
+                time_ms: frame.time_ms,
+                note: frame.note.clone(),
+                segment: ordinal,
+                start,
+                end,
+            });
+            on_frame(frame)?;
+            at += len;
+        }
+        require_nothing_later(&bytes, at, key, scan.tail.as_ref(), &path)?;
+        match &scan.tail {
+            Some(tail) if at > 0 => scan.live.push_back((ordinal, tail.size)),
+            _ => scan.spares.push_back(ordinal),
+        }
+    }
+    Ok(scan)
+}
+
+fn require_chained(tail: Option<&Tail>, frame: &Frame, path: &str, at: usize) -> Result<(), Error> {
+    let Some(tail) = tail else { return Ok(()) };
+    let chained = frame.seq == tail.seq + 1
+        && frame.epoch >= tail.epoch
+        && frame.first_index == tail.size
+        && frame.prev_root == tail.root;
+    if chained {
+        return Ok(());
+    }
+    let problem = format!(
+        "the frame at {at} (number {}) does not follow frame {}",
+        frame.seq, tail.seq
+    );
+    Err(Error::corrupt(path, problem))
+}
+
+/// Looks behind the first bad frame for a sound one that is newer than the last good one.
+fn require_nothing_later(
+    bytes: &[u8],
+    at: usize,
+    key: ChecksumKey,
+    tail: Option<&Tail>,
+    path: &str,
+) -> Result<(), Error> {
+    let last = tail.map_or(0, |tail| tail.seq);
+    let mut later = (at..bytes.len()).step_by(FRAME_ALIGNMENT);
+    let newer = later
+        .find(|at| Frame::decode(&bytes[*at..], key).is_some_and(|(frame, _)| frame.seq > last));
+    match newer {
+        None => Ok(()),
+        Some(newer) => Err(Error::corrupt(
+            path,
+            format!("the frame at {at} is bad, but one at {newer} is newer and sound"),
+        )),
+    }
+}
+
+fn segment_path(ordinal: u64) -> String {
+    format!("{FOLDER}/{ordinal:020}.wal")
+}
+
+/// The segments, shared by the sequencer, which fills them, and the publisher, which recycles them.
+#[derive(Debug)]
+pub(crate) struct Segments {
+    disk: Arc<dyn Disk>,
+    segment_bytes: u64,
+    spare_target: usize,
+    state: Mutex<SegmentsState>,
+}
+
+#[derive(Debug, Default)]
+struct SegmentsState {
+    /// Full segments, oldest first, with the tree size after their last frame. The segment in use is not among them.
+    sealed: VecDeque<(u64, u64)>,
+    spares: VecDeque<u64>,
+    last_ordinal: u64,
+}
+
+impl Segments {
+    fn state(&self) -> std::sync::MutexGuard<'_, SegmentsState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next segment to fill: a spare one, or a new one.
+    fn next(&self) -> Result<(u64, Box<dyn Segment>), Error> {
+        let spare = self.state().spares.pop_front();
+        let ordinal = match spare {
+            Some(ordinal) => ordinal,
+            None => return self.create(),
+        };
+        let path = segment_path(ordinal);
+        let segment = self
+            .disk
+            .open_segment(&path)
+            .map_err(|error| Error::disk("opening", &path, error))?;
+        Ok((ordinal, segment))
+    }
+
+    fn create(&self) -> Result<(u64, Box<dyn Segment>), Error> {
+        // The number is taken before the file is made: a failed attempt leaves a gap, which nothing minds.
+        let ordinal = {
+            let mut state = self.state();
+            state.last_ordinal += 1;
+            state.last_ordinal
+        };
+        let path = segment_path(ordinal);
+        let segment = self.disk.create_segment(&path, self.segment_bytes);
+        Ok((
+            ordinal,
+            segment.map_err(|error| Error::disk("making", &path, error))?,
+        ))
+    }
+
+    fn seal(&self, ordinal: u64, size: u64) {
+        self.state().sealed.push_back((ordinal, size));
+    }
+
+    /// Recycles segments whose entries are all below `durable`, the index up to which bundles and tiles are in synced
+    /// files (R4), and makes spare segments (R6). Runs beside the sequencer.
+    pub(crate) fn maintain(&self, durable: u64) -> Result<(), Error> {
+        loop {
+            let mut state = self.state();
+            let Some((ordinal, _)) = state
+                .sealed
+                .front()
+                .copied()
+                .filter(|(_, size)| *size <= durable)
+            else {
+                break;
+            };
+            let path = segment_path(ordinal);
+            state.sealed.pop_front();
+            if state.spares.len() >= self.spare_target {
+                drop(state);
+                self.disk
+                    .remove(&path)
+                    .map_err(|error| Error::disk("removing", &path, error))?;
+                continue;
+            }
+            // A number above all others: the oldest segment becomes the last one to be filled.
+            state.last_ordinal += 1;
+            let next = state.last_ordinal;
+            drop(state);
+            let renamed = self.disk.rename(&path, &segment_path(next));
+            renamed.map_err(|error| Error::disk("recycling", &path, error))?;
+            self.state().spares.push_back(next);
+        }
+        while self.state().spares.len() < self.spare_target {
+            let (ordinal, _) = self.create()?;
+            self.state().spares.push_back(ordinal);
+        }
+        Ok(())
+    }
+}
+
+/// The end of the write-ahead log; only the sequencer has it.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    segments: Arc<Segments>,
+    key: ChecksumKey,
+    current: Option<Current>,
+}
+
+#[derive(Debug)]
+struct Current {
+    ordinal: u64,
+    segment: Box<dyn Segment>,
+    at: u64,
+    /// Tree size after its last frame.
+    size: u64,
+}
+
+impl Writer {
+    /// Continues after what a scan found.
+    ///
+    /// The last frame is written once more and synced, with a page of zeros behind it: if the sync of the previous run
+    /// failed, the frame may so far be in the page cache only, and it is about to be shown to the world.
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        key: ChecksumKey,
+        segment_bytes: u64,
+        spare_target: usize,
+        scan: Scan,
+    ) -> Result<Self, Error> {
+        let Scan {
+            mut live,
+            spares,
+            tail,
+        } = scan;
+        let ordinals = live
+            .iter()
+            .map(|(ordinal, _)| *ordinal)
+            .chain(spares.iter().copied());
+        let last_ordinal = ordinals.max().unwrap_or(0);
+        live.retain(|(ordinal, _)| tail.as_ref().is_some_and(|tail| *ordinal != tail.segment));
+        let state = SegmentsState {
+            sealed: live,
+            spares,
+            last_ordinal,
+        };
+        let segments = Arc::new(Segments {
+            disk,
+            segment_bytes,
+            spare_target,
+            state: Mutex::new(state),
+        });
+        let current = tail
+            .map(|tail| reopen(&*segments.disk, &tail))
+            .transpose()?;
+        Ok(Self {
+            segments,
+            key,
+            current,
+        })
+    }
+
+    /// The shared part.
+    pub(crate) fn segments(&self) -> Arc<Segments> {
+        self.segments.clone()
+    }
+
+    /// Appends a frame and makes it durable.
+    ///
+    /// When the error [is that the disk is full](Error::is_storage_full) and [`Appended::Refused`] is returned, nothing was
+    /// written and the log may go on. Any other failure is fatal (R3).
+    pub(crate) fn append(&mut self, frame: &Frame) -> Result<Appended, Error> {
+        let bytes = frame.encode(self.key);
+        let fits = |current: &Current| current.at + bytes.len() as u64 <= current.segment.len();
+        if !self.current.as_ref().is_some_and(fits) {
+            let (ordinal, segment) = match self.segments.next() {
+                Err(error) if error.is_storage_full() => return Ok(Appended::Refused),
+                next => next?,
+            };
+            let current = Current {
+                ordinal,
+                segment,
+                at: 0,
+                size: frame.first_index,
+            };
+            if !fits(&current) {
+                let problem = format!(
+                    "a frame of {} bytes does not fit into a segment",
+                    bytes.len()
+                );
+                return Err(Error::corrupt(segment_path(ordinal), problem));
+            }
+            if let Some(full) = self.current.replace(current) {
+                self.segments.seal(full.ordinal, full.size);
+            }
+        }
+        let Some(current) = self.current.as_mut() else {
+            return Err(Error::corrupt(FOLDER, "there is no segment to write to"));
+        };
+        let path = segment_path(current.ordinal);
+        match current
+            .segment
+            .write(current.at, &bytes)
+            .map_err(|error| Error::disk("writing", &path, error))
+        {
+            // A file system that allocates on every write may be full although the segment exists. The half-written frame
+            // is overwritten by the next one, or is a torn tail to the next scan.
+            Err(error) if error.is_storage_full() => return Ok(Appended::Refused),
+            written => written?,
+        }
+        current
+            .segment
+            .sync()
+            .map_err(|error| Error::disk("syncing", &path, error))?;
+        current.at += bytes.len() as u64;
+        current.size = frame.end_index();
+        Ok(Appended::Durable)
+    }
+}
+
+/// What became of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Appended {
+    /// It is on disk.
+    Durable,
+    /// The disk is full; the frame is not in the log.
+    Refused,
+}
+
+fn reopen(disk: &dyn Disk, tail: &Tail) -> Result<Current, Error> {
+    let path = segment_path(tail.segment);
+    let segment = disk
+        .open_segment(&path)
+        .map_err(|error| Error::disk("opening", &path, error))?;
+    let bytes = segment
+        .read()
+        .map_err(|error| Error::disk("reading", &path, error))?;
+    let frame = bytes
+        .get(tail.start as usize..tail.end as usize)
+        .unwrap_or_default();
+    let mut again = frame.to_vec();
+    if tail.end + FRAME_ALIGNMENT as u64 <= segment.len() {
+        again.resize(again.len() + FRAME_ALIGNMENT, 0);
+    }
+    let rewritten = segment
+        .write(tail.start, &again)
+        .and_then(|()| segment.sync());
+    rewritten.map_err(|error| Error::disk("rewriting the last frame of", &path, error))?;
+    Ok(Current {
+        ordinal: tail.segment,
+        segment,
+        at: tail.end,
+        size: tail.size,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::FileDisk;
+    use proptest::prelude::*;
+
+    const KEY: ChecksumKey = ChecksumKey(77);
+    const SEGMENT: u64 = 64 * 1024;
+
+    fn frame(seq: u64, first_index: u64, leaves: &[&[u8]]) -> Frame {
+        Frame {
+            epoch: 1,
+            seq,
+            first_index,
+            time_ms: 5,
+            prev_root: [seq as u8 - 1; 32],
+            new_root: [seq as u8; 32],
+            note: format!("note {seq}\n"),
+            leaves: leaves
+                .iter()
+                .map(|leaf| Bytes::copy_from_slice(leaf))
+                .collect(),
+        }
+    }
+
+    struct Fixture {
+        _folder: tempfile::TempDir,
+        disk: Arc<FileDisk>,
+        _lock: Box<dyn Debug + Send + Sync>,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let disk = Arc::new(FileDisk::open(folder.path()).unwrap());
+            let lock = disk.lock("LOCK").unwrap();
+            Self {
+                _folder: folder,
+                disk,
+                _lock: lock,
+            }
+        }
+
+        fn scan(&self) -> Result<(Scan, Vec<Frame>), Error> {
+            let mut frames = Vec::new();
+            let scan = scan(&*self.disk, KEY, |frame| {
+                frames.push(frame);
+                Ok(())
+            })?;
+            Ok((scan, frames))
+        }
+
+        fn writer(&self) -> Writer {
+            Writer::open(self.disk.clone(), KEY, SEGMENT, 1, self.scan().unwrap().0).unwrap()
+        }
+
+        /// Writes frames `from..=to`, each with one leaf of `len` bytes, whose index is the frame's number less one.
+        fn write(&self, from: u64, to: u64, len: usize) -> Writer {
+            let mut writer = self.writer();
+            for seq in from..=to {
+                let appended = writer
+                    .append(&frame(seq, seq - 1, &[&vec![seq as u8; len]]))
+                    .unwrap();
+                assert_eq!(appended, Appended::Durable);
+            }
+            writer
+        }
+
+        fn damage(&self, ordinal: u64, offset: u64) {
+            let segment = self.disk.open_segment(&segment_path(ordinal)).unwrap();
+            let byte = segment.read().unwrap()[offset as usize];
+            segment.write(offset, &[byte ^ 0x10]).unwrap();
+        }
+
+        fn seqs(&self) -> Vec<u64> {
+            self.scan()
+                .unwrap()
+                .1
+                .iter()
+                .map(|frame| frame.seq)
+                .collect()
+        }
+    }
+
+    #[test]
+    fn frames_come_back_in_order_over_segments_and_restarts() {
+        let fixture = Fixture::new();
+        fixture.write(1, 10, 20_000);
+        fixture.write(11, 15, 10);
+        assert_eq!(fixture.seqs(), (1..=15).collect::<Vec<_>>());
+        let tail = fixture.scan().unwrap().0.tail.unwrap();
+        assert_eq!((tail.seq, tail.size, tail.root), (15, 15, [15; 32]));
+    }
+
+    #[test]
+    fn a_torn_tail_is_cut_off_and_written_over() {
+        let fixture = Fixture::new();
+        fixture.write(1, 3, 9000);
+        fixture.damage(1, 2 * 12_288 + 5000);
+        assert_eq!(fixture.seqs(), [1, 2]);
+        fixture.write(3, 4, 10);
+        assert_eq!(fixture.seqs(), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_bad_frame_in_the_middle_is_corruption() {
+        let fixture = Fixture::new();
+        fixture.write(1, 10, 20_000);
+        fixture.damage(1, 24_576 + 100);
+        let refused = fixture.scan().unwrap_err();
+        assert!(matches!(refused, Error::Corrupt { .. }), "{refused}");
+    }
+
+    #[test]
+    fn a_bad_last_frame_of_a_segment_is_corruption_when_the_next_segment_goes_on() {
+        let fixture = Fixture::new();
+        fixture.write(1, 3, 20_000);
+        assert_eq!(fixture.disk.list(FOLDER).unwrap().len(), 2);
+        fixture.damage(1, 24_576 + 100);
+        assert!(matches!(fixture.scan(), Err(Error::Corrupt { .. })));
+    }
+
+    #[test]
+    fn a_recycled_segment_does_not_speak_of_its_earlier_life() {
+        let fixture = Fixture::new();
+        let writer = fixture.write(1, 9, 20_000);
+        writer.segments().maintain(6).unwrap();
+        drop(writer);
+        assert_eq!(fixture.seqs(), [7, 8, 9]);
+        fixture.write(10, 13, 20_000);
+        assert_eq!(fixture.seqs(), (7..=13).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn an_entry_that_contains_a_frame_is_not_taken_for_one() {
+        let fixture = Fixture::new();
+        let mut forged =
+            vec![0; FRAME_ALIGNMENT - HEADER_BYTES - "note 2\n".len() - LEAF_PREFIX_BYTES];
+        forged.extend(frame(99, 98, &[b"forged"]).encode(ChecksumKey(0)));
+        let mut writer = fixture.write(1, 1, 10);
+        writer.append(&frame(2, 1, &[&forged])).unwrap();
+        fixture.damage(1, 4096 + 20);
+        assert_eq!(fixture.seqs(), [1], "a torn write, not corruption");
+    }
+
+    proptest! {
+        #[test]
+        fn a_frame_survives_and_any_flipped_bit_is_found(
+            leaves in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..20),
+            at in any::<usize>(),
+            bit in 0u8..8,
+        ) {
+            let leaves: Vec<&[u8]> = leaves.iter().map(Vec::as_slice).collect();
+            let frame = frame(7, 3, &leaves);
+            let mut bytes = frame.encode(KEY);
+            prop_assert_eq!(bytes.len() % FRAME_ALIGNMENT, 0);
+            let payload = leaves.iter().map(|leaf| leaf.len() + LEAF_PREFIX_BYTES).sum();
+            prop_assert_eq!(bytes.len(), frame_bytes(frame.note.len(), payload));
+            prop_assert_eq!(Frame::decode(&bytes, KEY), Some((frame.clone(), bytes.len())));
+            let covered = HEADER_BYTES + frame.note.len() + payload + CRC_BYTES;
+            bytes[at % covered] ^= 1 << bit;
+            prop_assert_eq!(Frame::decode(&bytes, KEY), None);
+        }
+
+        #[test]
+        fn reading_any_bytes_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let framed = [&MAGIC.to_le_bytes(), bytes.as_slice()].concat();
+            prop_assert_eq!(Frame::decode(&framed, KEY), None);
+        }
+    }
+}
