@@ -623,3 +623,129 @@ fn length_octets(length: usize) -> ([u8; 9], usize) {
     octets[0] = 0x80 | u8::try_from(count).unwrap_or(8);
     (octets, 1 + count)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_have_one_form() {
+        let element = |bytes: &[u8]| {
+            Reader::new(bytes)
+                .element()
+                .map(|element| element.value.len())
+        };
+        assert_eq!(element(&[4, 1, 9]), Ok(1));
+        let long = [&[4, 0x81, 0x80][..], &[0; 128]].concat();
+        assert_eq!(element(&long), Ok(128));
+        assert_eq!(element(&[4, 0x81, 1, 9]), Err(DerFault::Length));
+        assert_eq!(
+            element(&[&[4, 0x82, 0, 0x80][..], &[0; 128]].concat()),
+            Err(DerFault::Length)
+        );
+        assert_eq!(element(&[4, 0x80, 0, 0]), Err(DerFault::Length));
+        assert_eq!(element(&[4, 0x85, 0, 0, 0, 0, 1]), Err(DerFault::Length));
+        assert_eq!(
+            element(&[4, 0x84, 0xff, 0xff, 0xff, 0xff]),
+            Err(DerFault::Truncated)
+        );
+        assert_eq!(element(&[4]), Err(DerFault::Truncated));
+        assert_eq!(element(&[0x1f, 1, 0]), Err(DerFault::HighTagNumber));
+    }
+
+    #[test]
+    fn what_is_written_is_read_at_every_length_boundary() {
+        for length in [0, 1, 127, 128, 255, 256, 65_535, 65_536] {
+            let value = vec![7; length];
+            let der = encode(tag::OCTET_STRING, &value);
+            assert_eq!(only(&der, tag::OCTET_STRING).unwrap().value, value);
+            let mut nested = Writer::new();
+            nested.sequence(|w| w.octet_string(&value));
+            let nested = nested.finish();
+            assert_eq!(only(&nested, tag::SEQUENCE).unwrap().value, der);
+        }
+    }
+
+    #[test]
+    fn integers_have_one_form() {
+        let read = |content: &[u8]| {
+            let der = encode(tag::INTEGER, content);
+            Reader::new(&der).small_integer()
+        };
+        assert_eq!(read(&[0]), Ok(0));
+        assert_eq!(read(&[0, 0x80]), Ok(128));
+        for refused in [&[][..], &[0, 1], &[0xff, 0x80], &[0x80], &[1; 9]] {
+            assert_eq!(read(refused), Err(DerFault::Integer), "{refused:?}");
+        }
+        for value in [0, 1, 127, 128, 255, 256, u64::MAX] {
+            let mut writer = Writer::new();
+            writer.integer(value);
+            assert_eq!(Reader::new(&writer.finish()).small_integer(), Ok(value));
+        }
+    }
+
+    #[test]
+    fn dates_convert_both_ways_and_impossible_ones_are_refused() {
+        let utc = |text: &str| parse_utc_time(text.as_bytes());
+        assert_eq!(utc("700101000000Z"), Ok(0));
+        assert_eq!(utc("491231235959Z"), Ok(2_524_607_999));
+        assert_eq!(utc("500101000000Z"), Ok(-631_152_000));
+        assert_eq!(utc("240229120000Z"), Ok(1_709_208_000));
+        for refused in [
+            "230229120000Z",
+            "700101000000",
+            "700101240000Z",
+            "700101006000Z",
+            "701301000000Z",
+            "7001010000Z",
+            "700101000000+0000",
+            "70010100000 Z",
+            "700100000000Z",
+            "700101000060Z",
+        ] {
+            assert_eq!(utc(refused), Err(DerFault::Time), "{refused}");
+        }
+        assert_eq!(
+            parse_generalized_time(b"20500101000000Z"),
+            Ok(2_524_608_000)
+        );
+        assert_eq!(
+            parse_generalized_time(b"20500101000000.5Z"),
+            Err(DerFault::Time)
+        );
+        let mut unix = -62_167_219_200;
+        while let Some(time) = civil_from_unix(unix) {
+            assert_eq!(unix_from_civil(time), Some(unix));
+            unix += 86_400 * 13 + 12_345;
+        }
+        assert_eq!(civil_from_unix(253_402_300_800), None, "the year 10000");
+        assert_eq!(civil_from_unix(i64::MAX), None);
+        assert_eq!(civil_from_unix(i64::MIN), None);
+    }
+
+    #[test]
+    fn certificate_times_change_their_form_in_2050() {
+        let shown = certificate_time;
+        assert_eq!(
+            shown(2_524_607_999),
+            Ok((tag::UTC_TIME, "491231235959Z".to_owned()))
+        );
+        assert_eq!(
+            shown(2_524_608_000),
+            Ok((tag::GENERALIZED_TIME, "20500101000000Z".to_owned()))
+        );
+    }
+
+    #[test]
+    fn bit_strings_have_no_stray_bits() {
+        assert_eq!(parse_bit_string(&[0]), Ok((&[][..], 0)));
+        assert_eq!(parse_bit_string(&[7, 0x80]), Ok((&[0x80][..], 7)));
+        for refused in [&[][..], &[1], &[8, 0], &[7, 0xc0], &[255, 0]] {
+            assert_eq!(
+                parse_bit_string(refused),
+                Err(DerFault::BitString),
+                "{refused:?}"
+            );
+        }
+    }
+}

@@ -732,3 +732,239 @@ impl CertificatePermit {
         Ok(certificate)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authority::{self, AuthorityName, Envelope};
+    use crate::profile::FulcioExtensions;
+    use sealwright_crypto::{KeyType, MemorySigner, PrivateKey};
+
+    const NOW: i64 = 1_795_478_400;
+
+    fn serial(octet: u8) -> SerialNumber {
+        SerialNumber::from_random([octet; 20])
+    }
+
+    fn issuer() -> Issuer {
+        let key = PrivateKey::generate(KeyType::EcP256).unwrap();
+        let name = AuthorityName {
+            common_name: "root".to_owned(),
+            organization: "Example".to_owned(),
+            development: true,
+        };
+        let envelope = Envelope {
+            serial: serial(1),
+            not_before: NOW - 1000,
+            not_after: NOW + 100_000,
+        };
+        let certificate = authority::root(&key, &name, 0, &envelope).unwrap();
+        Issuer::new(certificate, &MemorySigner::new(key)).unwrap()
+    }
+
+    fn identity() -> Identity {
+        Identity {
+            subject_alternative_name: SubjectAlternativeName::Uri("https://a.example".to_owned()),
+            issuer: "https://issuer.example".to_owned(),
+            extensions: FulcioExtensions {
+                github_workflow_sha: Some("abc".to_owned()),
+                build_trigger: Some("push".to_owned()),
+                ..FulcioExtensions::default()
+            },
+        }
+    }
+
+    /// The parts of a to-be-signed certificate, to be damaged.
+    struct Damage {
+        fields: Vec<Vec<u8>>,
+        extensions: Vec<Vec<u8>>,
+    }
+
+    impl Damage {
+        fn swap(&mut self, a: usize, b: usize) {
+            self.extensions.swap(a, b);
+        }
+
+        fn replace(
+            &mut self,
+            position: usize,
+            oid: &const_oid::ObjectIdentifier,
+            critical: bool,
+            value: &[u8],
+        ) {
+            self.extensions[position] = tbs::extension(oid, critical, value);
+        }
+    }
+
+    /// Prepares, lets `damage` do its work on the rendered bytes, and answers the rule that the lint finds broken.
+    fn broken_rule(damage: impl FnOnce(&mut Damage)) -> Option<&'static str> {
+        let issuer = issuer();
+        let identity = identity();
+        let key = PrivateKey::generate(KeyType::EcP256).unwrap();
+        let order = Order {
+            identity: &identity,
+            public_key: key.public_key(),
+            serial: serial(2),
+            now: NOW,
+        };
+        let mut prepared = prepare(&issuer, &IssuanceProfile::default(), order).unwrap();
+        let parts = tbs::split(&prepared.tbs).unwrap();
+        let mut damaged = Damage {
+            fields: parts
+                .fields
+                .iter()
+                .map(|field| field.whole.to_vec())
+                .collect(),
+            extensions: parts
+                .extensions
+                .iter()
+                .map(|(_, whole)| whole.to_vec())
+                .collect(),
+        };
+        damage(&mut damaged);
+        let fields = damaged.fields.iter().map(Vec::as_slice);
+        let extensions = damaged.extensions.iter().map(Vec::as_slice);
+        prepared.tbs = tbs::join(fields, extensions, 0);
+        match prepared.lint() {
+            Ok(_) => None,
+            Err(Error::Lint(LintFault { rule })) => Some(rule),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_was_rendered_passes() {
+        assert_eq!(broken_rule(|_| {}), None);
+    }
+
+    #[test]
+    fn a_changed_field_is_found() {
+        let field =
+            |position: usize, der: Vec<u8>| broken_rule(|damage| damage.fields[position] = der);
+        let drawn = Some("the serial number is the one that was drawn");
+        assert_eq!(field(1, asn1::encode(tag::INTEGER, &[7; 20])), drawn);
+        let sha384 =
+            SignatureScheme::Ecdsa(sealwright_crypto::HashAlgorithm::Sha384).identifier_der();
+        assert_eq!(
+            field(2, sha384),
+            Some("the signature algorithm is the issuer's")
+        );
+        let nobody = vec![0x30, 0];
+        let issuer_rule = Some("the issuer is the issuing certificate's subject");
+        assert_eq!(field(3, nobody), issuer_rule);
+        let other = PrivateKey::generate(KeyType::EcP256).unwrap();
+        let key_rule = Some("the public key is the one whose possession was proven");
+        assert_eq!(field(6, other.public_key().spki_der().to_vec()), key_rule);
+        let somebody = broken_rule(|damage| damage.fields[5] = damage.fields[3].clone());
+        assert_eq!(somebody, Some("the subject is empty"));
+    }
+
+    #[test]
+    fn a_changed_validity_is_found() {
+        let validity = |from: i64, to: i64| {
+            let time = |unix| {
+                let (tag, text) = asn1::certificate_time(unix).unwrap();
+                asn1::encode(tag, text.as_bytes())
+            };
+            broken_rule(|damage| {
+                damage.fields[4] = asn1::encode_sequence(&[&time(from), &time(to)])
+            })
+        };
+        assert_eq!(validity(NOW, NOW + 600), None);
+        let computed = Some("the validity is the one that was computed");
+        assert_eq!(validity(NOW, NOW + 601), computed);
+        assert_eq!(validity(NOW - 1, NOW + 600), computed);
+    }
+
+    const ORDER: Option<&str> = Some("the extensions are those of the profile, in its order");
+    const ROWS: Option<&str> =
+        Some("the identity's extensions are those ordered, ascending and not critical");
+
+    #[test]
+    fn extensions_out_of_order_missing_or_added_are_found() {
+        assert_eq!(broken_rule(|damage| damage.swap(0, 1)), ORDER);
+        assert_eq!(broken_rule(|damage| damage.swap(6, 7)), ROWS);
+        assert_eq!(
+            broken_rule(|damage| drop(damage.extensions.remove(2))),
+            ORDER
+        );
+        assert_eq!(
+            broken_rule(|damage| drop(damage.extensions.remove(6))),
+            ROWS
+        );
+        let twice = broken_rule(|damage| damage.extensions.insert(6, damage.extensions[6].clone()));
+        assert_eq!(twice, ROWS);
+        let added = tbs::extension(
+            &oid::FULCIO_ARC.push_arc(23).unwrap(),
+            false,
+            &[0x0c, 1, b'x'],
+        );
+        assert_eq!(
+            broken_rule(|damage| damage.extensions.insert(9, added)),
+            ROWS
+        );
+        assert_eq!(broken_rule(|damage| damage.extensions.clear()), ORDER);
+    }
+
+    #[test]
+    fn every_changed_extension_is_found() {
+        let change = |position, oid, critical, value: &[u8]| {
+            broken_rule(|damage| damage.replace(position, &oid, critical, value))
+        };
+        let usage = Some("keyUsage is critical and digitalSignature alone");
+        assert_eq!(change(0, oid::KEY_USAGE, false, &DIGITAL_SIGNATURE), usage);
+        assert_eq!(change(0, oid::KEY_USAGE, true, &[3, 2, 2, 0x84]), usage);
+        let purpose = Some("extKeyUsage is codeSigning alone");
+        let time_stamping = asn1::encode(tag::OBJECT_IDENTIFIER, oid::TIME_STAMPING.as_bytes());
+        let value = asn1::encode_sequence(&[&time_stamping]);
+        assert_eq!(change(1, oid::EXTENDED_KEY_USAGE, false, &value), purpose);
+        let subject_key = Some("subjectKeyIdentifier is that of RFC 7093");
+        let zeros = asn1::encode(tag::OCTET_STRING, &[0; 20]);
+        assert_eq!(
+            change(2, oid::SUBJECT_KEY_IDENTIFIER, false, &zeros),
+            subject_key
+        );
+        let authority_key = Some("authorityKeyIdentifier is the issuer's subjectKeyIdentifier");
+        let value = asn1::encode_sequence(&[&asn1::encode(tag::context(0), &[0; 20])]);
+        assert_eq!(
+            change(3, oid::AUTHORITY_KEY_IDENTIFIER, false, &value),
+            authority_key
+        );
+        let name = Some("subjectAltName is critical and the ordered name alone");
+        let ordered = identity().subject_alternative_name.to_extension_value();
+        assert_eq!(change(4, oid::SUBJECT_ALT_NAME, true, &ordered), None);
+        assert_eq!(change(4, oid::SUBJECT_ALT_NAME, false, &ordered), name);
+        let email =
+            SubjectAlternativeName::Email("https://a.example".to_owned()).to_extension_value();
+        assert_eq!(change(4, oid::SUBJECT_ALT_NAME, true, &email), name);
+        assert_eq!(
+            change(5, oid::FULCIO_ISSUER_V1, false, b"https://other.example"),
+            ROWS
+        );
+        assert_eq!(
+            change(7, oid::FULCIO_ISSUER_V2, true, &[0x0c, 1, b'a']),
+            ROWS
+        );
+        let poison = Some("a precertificate ends with the critical poison");
+        assert_eq!(change(9, oid::PRECERTIFICATE_POISON, false, &NULL), poison);
+        assert_eq!(change(9, oid::PRECERTIFICATE_POISON, true, &[4, 0]), poison);
+        assert_eq!(change(9, oid::SCT_LIST, true, &NULL), poison);
+    }
+
+    #[test]
+    fn bytes_that_are_not_der_are_found() {
+        // A boolean TRUE that is not FF, inside an extension: values are the same, bytes are not.
+        let not_canonical = broken_rule(|damage| {
+            let position = damage.extensions[0]
+                .windows(3)
+                .position(|w| w == [1, 1, 0xff])
+                .unwrap();
+            damage.extensions[0][position + 2] = 0x01;
+        });
+        assert_eq!(not_canonical, Some("the to-be-signed certificate is DER"));
+        assert_eq!(
+            broken_rule(|damage| drop(damage.fields.pop())),
+            Some("the to-be-signed certificate is DER")
+        );
+    }
+}

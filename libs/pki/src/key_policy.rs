@@ -240,7 +240,7 @@ mod tests {
 
     fn pattern(bits: u64) -> BigUint {
         let digest = sealwright_crypto::sha256(b"a fixed pattern");
-        let mut n = (0..bits / 256).fold(BigUint::from(1_u8), |sum, _| {
+        let mut n = (0..=bits / 256).fold(BigUint::from(1_u8), |sum, _| {
             (sum << 256) | BigUint::from_bytes_be(&digest)
         });
         n >>= n.bits() - bits;

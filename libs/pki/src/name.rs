@@ -98,7 +98,7 @@ fn text(value: Element<'_>) -> Option<String> {
             std::str::from_utf8(value.value).ok().map(str::to_owned)
         }
         tag::TELETEX_STRING => Some(value.value.iter().copied().map(char::from).collect()),
-        tag::BMP_STRING if value.value.len() % 2 == 0 => {
+        tag::BMP_STRING if value.value.len().is_multiple_of(2) => {
             let units = value
                 .value
                 .chunks_exact(2)

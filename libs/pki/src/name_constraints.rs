@@ -336,7 +336,7 @@ mod tests {
         };
         let username = GeneralName::Username("a!b".to_owned());
         assert_eq!(
-            verdict(&[other.clone()], &[], username.clone()),
+            verdict(std::slice::from_ref(&other), &[], username.clone()),
             Verdict::NotUnderstood
         );
         assert_eq!(verdict(&[], &[other], username), Verdict::NotUnderstood);
