@@ -1,10 +1,9 @@
 //! Who is asking? OpenID Connect issuers, and the way from a token to the identity a certificate may carry.
 //!
-//! The crate holds three things. [`Issuers`] is the set of configured issuers: it finds the issuer of a token,
+//! The crate holds two things. [`Issuers`] is the set of configured issuers: it finds the issuer of a token,
 //! obtains that issuer's keys ([`jwks`], [`discovery`]), decides on the token ([`token`]) and turns its claims
 //! into a [`Principal`] ([`issuer`], [`template`]). [`IdentityToken`] is the client's view of a token: parsed, not
-//! verified, for signers that must know what they are about to present. [`source::TokenSource`] is the door
-//! through which a signer obtains one.
+//! verified, for signers that must know what they are about to present; where a signer gets it from is the SDK's.
 //!
 //! It is not an X.509 crate: a [`Principal`] names the subject alternative name and the extensions, and the
 //! certificate authority encodes them. It is the only crate that links `openidconnect`, which gives the types of
@@ -21,7 +20,6 @@ pub mod error;
 pub mod issuer;
 mod json;
 pub mod jwks;
-pub mod source;
 pub mod template;
 #[cfg(test)]
 mod testing;
