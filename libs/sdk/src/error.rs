@@ -232,7 +232,8 @@ impl Error {
             Self::Input { .. } => Verdict::Usage,
             Self::File { .. } => Verdict::Usage,
             Self::Refused(VerifyError::TrustedRootInvalid { .. }) => Verdict::Undecided,
-            Self::Refused(VerifyError::PolicyInvalid { .. }) => Verdict::Usage,
+            Self::Refused(VerifyError::PolicyInvalid { .. })
+            | Self::Token(TokenProblem::Missing) => Verdict::Usage,
             Self::Refused(_) | Self::Token(_) | Self::Sign(_) => Verdict::Refused,
             Self::Service { failure, .. } => failure.verdict(),
             Self::Tuf { source, .. } => tuf_verdict(source),

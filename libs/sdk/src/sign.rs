@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use futures::StreamExt as _;
 use futures::future::try_join_all;
 use sealwright_bundle::bundle::{Content, Envelope, MessageSignature, SignerMaterial};
 use sealwright_bundle::signing_config::{Selection, Service};
@@ -340,6 +341,20 @@ impl SigningSession {
         });
         let known = sealwright_bundle::Artifact::from_digest(digest.clone());
         self.complete(&credential, &digest, &signature, content, known)
+            .await
+    }
+
+    /// Signs many artifacts, `parallel` at a time. The answers are in the order of the artifacts; one that fails does not stop
+    /// the others.
+    pub async fn sign_all(
+        &self,
+        artifacts: Vec<Artifact>,
+        parallel: usize,
+    ) -> Vec<Result<Signed, Error>> {
+        let signatures = artifacts.iter().map(|artifact| self.sign(artifact));
+        futures::stream::iter(signatures)
+            .buffered(parallel.max(1))
+            .collect()
             .await
     }
 

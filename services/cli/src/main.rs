@@ -1,3 +1,7 @@
-//! `sealwright`.
+//! `sealwright`: sign and verify.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sealwright_cli::main()
+}

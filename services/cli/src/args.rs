@@ -1,0 +1,432 @@
+//! The flags. Names are cosign's where cosign has them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Sign and verify with short-lived certificates, a transparency log and timestamps.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sealwright",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    /// How results are printed: text for people on standard error, json for programs on standard output.
+    #[arg(short = 'o', long, global = true, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+
+    /// How long the whole command may take, such as 30s or 3m.
+    #[arg(short = 't', long, global = true, value_parser = duration, default_value = "3m")]
+    pub(crate) timeout: Duration,
+
+    /// Say on standard error what is being done.
+    #[arg(short = 'd', long, global = true)]
+    pub(crate) verbose: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Sign files; several files share one certificate.
+    SignBlob(SignBlob),
+    /// Verify a file's signature.
+    VerifyBlob(VerifyBlob),
+    /// Sign a statement about files.
+    AttestBlob(AttestBlob),
+    /// Verify a statement about a file.
+    VerifyBlobAttestation(VerifyBlobAttestation),
+    /// Print an ID token from a development identity provider, for scripts.
+    Token(Token),
+    /// Set up whom to trust.
+    #[command(subcommand)]
+    Trust(Trust),
+    /// Look at bundles.
+    #[command(subcommand)]
+    Bundle(BundleCommand),
+    /// Print the version.
+    Version,
+    /// Print a completion script.
+    Completion {
+        /// The shell it is for.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where trust material comes from.
+#[derive(Debug, Args)]
+pub(crate) struct TrustArgs {
+    /// ClientTrustConfig file: trusted root and signing configuration in one.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["trusted_root", "profile"])]
+    pub(crate) trust_config: Option<PathBuf>,
+
+    /// Trusted root file.
+    #[arg(long, value_name = "FILE", conflicts_with = "profile")]
+    pub(crate) trusted_root: Option<PathBuf>,
+
+    /// Profile set up by `trust init`. Without any of these flags: SEALWRIGHT_PROFILE, or "default".
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
+}
+
+/// Who signs, and with which services.
+#[derive(Debug, Args)]
+pub(crate) struct SigningArgs {
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
+
+    /// Signing configuration file; needed beside --trusted-root.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) signing_config: Option<PathBuf>,
+
+    /// Identity token, a file that holds one, or - for standard input. SIGSTORE_ID_TOKEN when left out.
+    #[arg(
+        long,
+        value_name = "TOKEN|FILE",
+        conflicts_with = "key",
+        hide_env_values = true
+    )]
+    pub(crate) identity_token: Option<String>,
+
+    /// Private key file in PEM (PKCS#8, SEC1 or PKCS#1), instead of an identity.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+
+    /// Algorithm of the short-lived key, such as ecdsa-sha2-256-nistp256 or ed25519-ph.
+    #[arg(long, value_name = "NAME", conflicts_with = "key")]
+    pub(crate) signing_algorithm: Option<String>,
+
+    /// Audience that the identity token must have; asked of the certificate authority when left out.
+    #[arg(long, value_name = "AUDIENCE", conflicts_with = "key")]
+    pub(crate) audience: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) compatibility: Compatibility,
+}
+
+/// Flags of cosign that name what happens here anyway.
+#[derive(Debug, Args)]
+pub(crate) struct Compatibility {
+    /// Accepted: nothing is asked.
+    #[arg(short = 'y', long, hide = true)]
+    yes: bool,
+
+    /// Accepted: there is no other format.
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = only_true)]
+    new_bundle_format: Option<bool>,
+
+    /// Accepted: services always come from the signing configuration.
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = only_true)]
+    use_signing_config: Option<bool>,
+
+    /// Accepted: timestamps in a bundle are always verified.
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = only_true)]
+    use_signed_timestamps: Option<bool>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SignBlob {
+    /// Files to sign; - is standard input.
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// Where the bundle goes: a file, or a directory when several files are signed. FILE.sigstore.json when left out.
+    #[arg(long, value_name = "OUT")]
+    pub(crate) bundle: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) signing: SigningArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AttestBlob {
+    /// In-toto statement, signed byte for byte.
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "predicate",
+        conflicts_with = "predicate"
+    )]
+    pub(crate) statement: Option<PathBuf>,
+
+    /// Predicate (JSON) from which a statement about FILE is made.
+    #[arg(long, value_name = "PREDICATE", requires = "file")]
+    pub(crate) predicate: Option<PathBuf>,
+
+    /// Type of --predicate: a URI, or one of cosign's names such as slsaprovenance1.
+    #[arg(long = "type", value_name = "TYPE", requires = "predicate")]
+    pub(crate) predicate_type: Option<String>,
+
+    /// Where the bundle goes.
+    #[arg(long, value_name = "OUT")]
+    pub(crate) bundle: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) signing: SigningArgs,
+
+    /// The file the statement is about; with --statement it is checked to be one of the subjects.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// Whose signature is expected.
+#[derive(Debug, Args)]
+pub(crate) struct VerificationArgs {
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
+
+    /// Bundle to verify.
+    #[arg(long, value_name = "IN")]
+    pub(crate) bundle: PathBuf,
+
+    /// The identity that must have signed, such as an e-mail address; compared exactly.
+    #[arg(long, value_name = "IDENTITY", conflicts_with = "key", required_unless_present_any = ["certificate_identity_regexp", "key"])]
+    pub(crate) certificate_identity: Option<String>,
+
+    /// Regular expression that the whole identity must match.
+    #[arg(long, value_name = "REGEXP", conflicts_with_all = ["key", "certificate_identity"])]
+    pub(crate) certificate_identity_regexp: Option<String>,
+
+    /// The issuer that must have vouched for the identity; compared exactly.
+    #[arg(long, value_name = "URL", conflicts_with = "key", required_unless_present_any = ["certificate_oidc_issuer_regexp", "key"])]
+    pub(crate) certificate_oidc_issuer: Option<String>,
+
+    /// Regular expression that the whole issuer must match.
+    #[arg(long, value_name = "REGEXP", conflicts_with_all = ["key", "certificate_oidc_issuer"])]
+    pub(crate) certificate_oidc_issuer_regexp: Option<String>,
+
+    /// Public key file in PEM that must have signed, instead of an identity.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) compatibility: Compatibility,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyBlob {
+    /// The signed file, or its digest as sha256:HEX.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: String,
+
+    #[command(flatten)]
+    pub(crate) verification: VerificationArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyBlobAttestation {
+    /// The file that the statement must be about, or its digest as sha256:HEX.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: String,
+
+    /// Accepted predicate type: a URI, or one of cosign's names. Cosign's default type when left out.
+    #[arg(long = "type", value_name = "TYPE", conflicts_with = "any_type")]
+    pub(crate) predicate_type: Option<String>,
+
+    /// Accept every predicate type, and say which it was.
+    #[arg(long)]
+    pub(crate) any_type: bool,
+
+    #[command(flatten)]
+    pub(crate) verification: VerificationArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Token {
+    /// The development identity provider.
+    #[arg(long, value_name = "URL")]
+    pub(crate) issuer: String,
+
+    /// E-mail address, also the subject.
+    #[arg(long, value_name = "NAME", required_unless_present_any = ["subject", "claims"])]
+    pub(crate) email: Option<String>,
+
+    /// Subject.
+    #[arg(long, value_name = "SUBJECT")]
+    pub(crate) subject: Option<String>,
+
+    /// JSON object laid over the provider's claims, iss too; - is standard input.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) claims: Option<PathBuf>,
+
+    /// Who the token is for.
+    #[arg(long, value_name = "AUDIENCE", default_value = sealwright_sdk::DEFAULT_AUDIENCE)]
+    pub(crate) audience: String,
+
+    /// Seconds until it expires; negative for a token that has expired.
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    pub(crate) ttl: Option<i64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Trust {
+    /// Set a profile up from a TUF repository and a root obtained by other means.
+    Init(TrustInit),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrustInit {
+    /// Base URL of the TUF repository.
+    #[arg(value_name = "URL")]
+    pub(crate) url: String,
+
+    /// The root to start from.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) root: PathBuf,
+
+    /// Name of the profile. SEALWRIGHT_PROFILE, or "default", when left out.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BundleCommand {
+    /// Show what a bundle says, without verifying anything.
+    Inspect {
+        /// The bundle.
+        #[arg(value_name = "FILE")]
+        bundle: PathBuf,
+    },
+}
+
+/// `90`, `90s`, `3m`, `1h`, `250ms`, and Go's compounds of them such as `3m0s`.
+fn duration(text: &str) -> Result<Duration, String> {
+    const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
+    let refuse = || {
+        format!("{text:?} is no duration; use a number with ms, s, m or h, such as 30s or 1m30s")
+    };
+    if let Ok(seconds) = text.parse() {
+        return if seconds == 0 {
+            Err(refuse())
+        } else {
+            Ok(Duration::from_secs(seconds))
+        };
+    }
+    let (mut total_ms, mut rest) = (0_u64, text);
+    while !rest.is_empty() {
+        let digits = rest
+            .find(|character: char| !character.is_ascii_digit())
+            .ok_or_else(refuse)?;
+        let (number, after) = rest.split_at(digits);
+        let letters = after
+            .find(|character: char| character.is_ascii_digit())
+            .unwrap_or(after.len());
+        let (unit, after) = after.split_at(letters);
+        let (_, factor_ms) = UNITS
+            .iter()
+            .find(|(name, _)| *name == unit)
+            .ok_or_else(refuse)?;
+        let number: u64 = number.parse().map_err(|_| refuse())?;
+        total_ms = number
+            .checked_mul(*factor_ms)
+            .and_then(|ms| ms.checked_add(total_ms))
+            .ok_or_else(refuse)?;
+        rest = after;
+    }
+    if total_ms == 0 {
+        Err(refuse())
+    } else {
+        Ok(Duration::from_millis(total_ms))
+    }
+}
+
+fn only_true(text: &str) -> Result<bool, String> {
+    match text {
+        "true" | "1" => Ok(true),
+        _ => Err("only true is possible here; leave the flag out".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_those_of_cosign_and_of_people() {
+        for (text, ms) in [
+            ("3m0s", 180_000),
+            ("90", 90_000),
+            ("250ms", 250),
+            ("1h2m", 3_720_000),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in [
+            "",
+            "0",
+            "0s",
+            "s",
+            "3x",
+            "-1s",
+            "99999999999999999999h",
+            "1.5s",
+        ] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn cosigns_flags_are_accepted() {
+        let line = "sealwright sign-blob a --bundle b --trust-config c --identity-token d -y --new-bundle-format=true --use-signing-config";
+        assert!(parse(line).is_ok());
+        let line = "sealwright verify-blob a --bundle b --trusted-root c --certificate-identity i --certificate-oidc-issuer u --new-bundle-format";
+        assert!(parse(line).is_ok());
+        assert!(parse("sealwright sign-blob a --use-signing-config=false").is_err());
+    }
+
+    #[test]
+    fn a_verifier_has_to_say_whom_it_expects() {
+        let verify = "sealwright verify-blob a --bundle b";
+        for rest in [
+            "",
+            "--certificate-identity i",
+            "--certificate-oidc-issuer u",
+            "--key k --certificate-identity i",
+            "--certificate-identity i --certificate-identity-regexp r --certificate-oidc-issuer u",
+        ] {
+            assert!(parse(&format!("{verify} {rest}")).is_err(), "{rest}");
+        }
+        for rest in [
+            "--key k",
+            "--certificate-identity i --certificate-oidc-issuer u",
+            "--certificate-identity-regexp i --certificate-oidc-issuer-regexp u",
+        ] {
+            assert!(parse(&format!("{verify} {rest}")).is_ok(), "{rest}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_for_somebody() {
+        assert!(parse("sealwright token --issuer u").is_err());
+        assert!(parse("sealwright token --issuer u --email a@b --ttl -5").is_ok());
+        assert!(parse("sealwright token --issuer u --claims f").is_ok());
+        assert!(parse("sealwright token --email a@b").is_err());
+    }
+
+    #[test]
+    fn trust_material_comes_from_one_place() {
+        assert!(parse("sealwright sign-blob a --trust-config c --trusted-root r").is_err());
+        assert!(parse("sealwright sign-blob a --trust-config c --profile p").is_err());
+        assert!(parse("sealwright sign-blob a --trusted-root r --signing-config s").is_ok());
+    }
+}

@@ -1,0 +1,440 @@
+//! `sign-blob` and `attest-blob`.
+
+use std::fmt::Write as _;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sealwright_sdk::bundle::statement::{COSIGN_CUSTOM, STATEMENT_V1, Statement};
+use sealwright_sdk::crypto::{Algorithm, HashAlgorithm, KeyType, MemorySigner, PrivateKey};
+use sealwright_sdk::{
+    Artifact, Error, IdentityToken, Signed, SigningContext, SigningSession, TokenProblem,
+    TokenSource, Verdict, rfc3339, signing_algorithm, write_atomically,
+};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use crate::args::{AttestBlob, SignBlob, SigningArgs};
+use crate::commands::trust;
+use crate::commands::verify::describe;
+use crate::environment::Environment;
+use crate::output::{Report, failure_text, failure_value};
+
+/// Artifacts signed at the same time.
+const PARALLEL: usize = 8;
+const MAX_STANDARD_INPUT_BYTES: u64 = 1024 * 1024 * 1024;
+const BUNDLE_SUFFIX: &str = ".sigstore.json";
+
+/// The names cosign gives to predicate types.
+const PREDICATE_TYPES: [(&str, &str); 11] = [
+    ("custom", COSIGN_CUSTOM),
+    ("slsaprovenance", "https://slsa.dev/provenance/v0.2"),
+    ("slsaprovenance02", "https://slsa.dev/provenance/v0.2"),
+    ("slsaprovenance1", "https://slsa.dev/provenance/v1"),
+    ("link", "https://in-toto.io/Link/v1"),
+    ("spdx", "https://spdx.dev/Document"),
+    ("spdxjson", "https://spdx.dev/Document"),
+    ("cyclonedx", "https://cyclonedx.org/bom"),
+    ("vuln", "https://cosign.sigstore.dev/attestation/vuln/v1"),
+    ("openvex", "https://openvex.dev/ns"),
+    ("sign", "https://sigstore.dev/cosign/sign/v1"),
+];
+
+/// The URI for one of cosign's names, or the URI itself.
+pub(crate) fn predicate_type(name: &str) -> Result<String, Error> {
+    if let Some((_, uri)) = PREDICATE_TYPES.iter().find(|(known, _)| *known == name) {
+        return Ok((*uri).to_owned());
+    }
+    if name.contains(':') {
+        return Ok(name.to_owned());
+    }
+    let names = PREDICATE_TYPES.map(|(known, _)| known).join(", ");
+    Err(Error::Input {
+        what: format!("--type {name:?}"),
+        problem: format!("expected a URI or one of {names}"),
+    })
+}
+
+/// `sign-blob`: every file gets a bundle, all by one key and certificate. A file that fails does not stop the others.
+pub(crate) async fn sign_blob(args: &SignBlob, environment: &Environment) -> Result<Report, Error> {
+    let places = bundle_places(&args.files, args.bundle.as_deref())?;
+    let artifacts = args
+        .files
+        .iter()
+        .map(|file| open_artifact(file))
+        .collect::<Result<Vec<_>, _>>()?;
+    let session = session(&args.signing, environment).await?;
+    let outcomes = session.sign_all(artifacts, PARALLEL).await;
+    let mut report = Report::default();
+    let mut entries = Vec::new();
+    for ((file, place), outcome) in args.files.iter().zip(&places).zip(outcomes) {
+        let written = outcome.and_then(|signed| write_bundle(place, &signed).map(|()| signed));
+        match written {
+            Ok(signed) => entries.push(describe_signed(&mut report.text, file, place, &signed)),
+            // One file, one answer: the error is the command's.
+            Err(error) if args.files.len() == 1 => return Err(error),
+            Err(error) => {
+                let _ = write!(report.text, "{}: {}", file.display(), failure_text(&error));
+                report.worst = Some(worse(report.worst, error.verdict()));
+                entries.push(json!({ "file": file, "error": failure_value(&error) }));
+            }
+        }
+    }
+    report.json = json!({ "signed": report.worst.is_none(), "files": entries }).to_string();
+    Ok(report)
+}
+
+/// Refusal outranks doubt, and doubt a question put wrongly.
+fn worse(so_far: Option<Verdict>, next: Verdict) -> Verdict {
+    match (so_far, next) {
+        (Some(Verdict::Refused), _) | (_, Verdict::Refused) => Verdict::Refused,
+        (Some(Verdict::Undecided), _) | (_, Verdict::Undecided) => Verdict::Undecided,
+        _ => Verdict::Usage,
+    }
+}
+
+/// Where each bundle goes.
+fn bundle_places(files: &[PathBuf], bundle: Option<&Path>) -> Result<Vec<PathBuf>, Error> {
+    let beside = |file: &PathBuf| {
+        let mut name = file.as_os_str().to_owned();
+        name.push(BUNDLE_SUFFIX);
+        PathBuf::from(name)
+    };
+    let usage = |what: String, problem: &str| Error::Input {
+        what,
+        problem: problem.to_owned(),
+    };
+    match (bundle, files) {
+        (None, files) if files.iter().any(|file| is_standard_input(file)) => Err(usage(
+            "--bundle".into(),
+            "it is needed to name the bundle of standard input",
+        )),
+        (None, files) => Ok(files.iter().map(beside).collect()),
+        (Some(place), [_]) if !place.is_dir() => Ok(vec![place.to_owned()]),
+        (Some(place), files) if place.is_dir() => {
+            let named = |file: &PathBuf| file.file_name().map(|name| beside(&place.join(name)));
+            let places: Option<Vec<_>> = files.iter().map(named).collect();
+            places.ok_or_else(|| {
+                usage(
+                    format!("--bundle {}", place.display()),
+                    "a file without a name cannot be placed in it",
+                )
+            })
+        }
+        (Some(place), _) => Err(usage(
+            format!("--bundle {}", place.display()),
+            "one file cannot hold the bundles of several; name a directory, or leave it out",
+        )),
+    }
+}
+
+fn is_standard_input(file: &Path) -> bool {
+    file == Path::new("-")
+}
+
+fn open_artifact(file: &Path) -> Result<Artifact, Error> {
+    if !is_standard_input(file) {
+        // Missing files are found before anything is sent.
+        std::fs::metadata(file).map_err(|source| Error::File {
+            what: "artifact",
+            path: file.to_owned(),
+            source,
+        })?;
+        return Ok(Artifact::Path(file.to_owned()));
+    }
+    let mut bytes = Vec::new();
+    let read = std::io::stdin()
+        .lock()
+        .take(MAX_STANDARD_INPUT_BYTES)
+        .read_to_end(&mut bytes);
+    read.map_err(|source| Error::File {
+        what: "artifact on standard input",
+        path: file.to_owned(),
+        source,
+    })?;
+    Ok(Artifact::Bytes(bytes))
+}
+
+/// `attest-blob`.
+pub(crate) async fn attest_blob(
+    args: &AttestBlob,
+    environment: &Environment,
+) -> Result<Report, Error> {
+    let statement = statement(args).await?;
+    let session = session(&args.signing, environment).await?;
+    let signed = session.attest(statement).await?;
+    write_bundle(&args.bundle, &signed)?;
+    let source = args.statement.as_ref().or(args.file.as_ref());
+    let mut report = Report::default();
+    let entry = describe_signed(
+        &mut report.text,
+        source.map_or(Path::new(""), PathBuf::as_path),
+        &args.bundle,
+        &signed,
+    );
+    report.json = json!({ "signed": true, "files": [entry] }).to_string();
+    Ok(report)
+}
+
+/// The statement to sign: the caller's bytes, or one made from a predicate.
+async fn statement(args: &AttestBlob) -> Result<Vec<u8>, Error> {
+    let read = |what, path: &Path| {
+        std::fs::read(path).map_err(|source| Error::File {
+            what,
+            path: path.to_owned(),
+            source,
+        })
+    };
+    let (Some(predicate), Some(file)) = (&args.predicate, &args.file) else {
+        let path = args.statement.as_deref().unwrap_or(Path::new(""));
+        let bytes = read("statement", path)?;
+        if let Some(file) = &args.file {
+            names(&bytes, path, file).await?;
+        }
+        return Ok(bytes);
+    };
+    let predicate_type = args
+        .predicate_type
+        .as_deref()
+        .map_or(Ok(COSIGN_CUSTOM.to_owned()), predicate_type)?;
+    let text = String::from_utf8(read("predicate", predicate)?)
+        .map_err(|_| not_json(predicate, "it is not UTF-8"))?;
+    let predicate =
+        RawValue::from_string(text).map_err(|error| not_json(predicate, &error.to_string()))?;
+    let digest = Artifact::Path(file.clone())
+        .digest(HashAlgorithm::Sha256)
+        .await?;
+    let subject = Subject {
+        name: file
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
+        digest: Sha256 {
+            sha256: hex(digest.as_bytes()),
+        },
+    };
+    let statement = Written {
+        statement_type: STATEMENT_V1,
+        subject: [subject],
+        predicate_type: &predicate_type,
+        predicate: &predicate,
+    };
+    serde_json::to_vec(&statement).map_err(|error| Error::Internal(format!("statement: {error}")))
+}
+
+#[derive(serde::Serialize)]
+struct Written<'a> {
+    #[serde(rename = "_type")]
+    statement_type: &'static str,
+    subject: [Subject; 1],
+    #[serde(rename = "predicateType")]
+    predicate_type: &'a str,
+    predicate: &'a RawValue,
+}
+
+#[derive(serde::Serialize)]
+struct Subject {
+    name: String,
+    digest: Sha256,
+}
+
+#[derive(serde::Serialize)]
+struct Sha256 {
+    sha256: String,
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn not_json(path: &Path, problem: &str) -> Error {
+    Error::Input {
+        what: format!("predicate {}", path.display()),
+        problem: format!("{problem}; expected JSON"),
+    }
+}
+
+/// Refuses a statement that is about another file than the one it was given with.
+async fn names(statement: &[u8], path: &Path, file: &Path) -> Result<(), Error> {
+    let parsed = Statement::parse(statement)?;
+    for algorithm in parsed.digest_algorithms() {
+        let digest = Artifact::Path(file.to_owned()).digest(algorithm).await?;
+        if parsed.subject_with(&digest).is_some() {
+            return Ok(());
+        }
+    }
+    Err(Error::Input {
+        what: format!("statement {}", path.display()),
+        problem: format!(
+            "{} is not among its subjects; leave the file out to sign the statement as it is",
+            file.display()
+        ),
+    })
+}
+
+/// The session that the flags ask for.
+async fn session(args: &SigningArgs, environment: &Environment) -> Result<SigningSession, Error> {
+    // Whatever can be wrong with key or token is found before the network is needed.
+    let key = args.key.as_deref().map(read_key).transpose()?;
+    let token = if key.is_none() {
+        Some(read_token(args, environment)?)
+    } else {
+        None
+    };
+    let mut trust = trust::load(&args.trust, environment).await?.trust;
+    if let Some(path) = &args.signing_config {
+        trust = trust.with_signing_config_file(path)?;
+    }
+    let mut context = SigningContext::new(
+        Arc::new(trust),
+        Arc::clone(&environment.http),
+        Arc::clone(&environment.clock),
+    )?;
+    if let Some(name) = &args.signing_algorithm {
+        context = context.with_key_type(key_type(name)?);
+    }
+    if let Some(audience) = &args.audience {
+        context = context.with_audience(audience);
+    }
+    match (key, token) {
+        (Some(key), _) => {
+            let algorithm = signing_algorithm(key.key_type());
+            context.with_key(Arc::new(MemorySigner::with_algorithm(key, algorithm)?))
+        }
+        (None, Some(token)) => context.keyless(token).await,
+        (None, None) => Err(TokenProblem::Missing.into()),
+    }
+}
+
+fn read_token(args: &SigningArgs, environment: &Environment) -> Result<IdentityToken, Error> {
+    match (&args.identity_token, &environment.identity_token) {
+        (Some(argument), _) => TokenSource::from_argument(argument).read(),
+        (None, Some(token)) => Ok(IdentityToken::parse(token)?),
+        (None, None) => Err(TokenProblem::Missing.into()),
+    }
+}
+
+fn read_key(path: &Path) -> Result<PrivateKey, Error> {
+    let pem = std::fs::read_to_string(path).map_err(|source| Error::File {
+        what: "key",
+        path: path.to_owned(),
+        source,
+    })?;
+    PrivateKey::from_pem(&pem).map_err(|error| Error::Input {
+        what: format!("--key {}", path.display()),
+        problem: format!(
+            "{error}; expected an unencrypted private key in PEM: PKCS#8, SEC1 or PKCS#1"
+        ),
+    })
+}
+
+/// The key type for the name of a signing algorithm.
+fn key_type(name: &str) -> Result<KeyType, Error> {
+    let algorithm = Algorithm::from_cli_name(name);
+    let usable =
+        algorithm.filter(|algorithm| signing_algorithm(algorithm.key_type()) == *algorithm);
+    usable.map(Algorithm::key_type).ok_or_else(|| Error::Input {
+        what: format!("--signing-algorithm {name:?}"),
+        problem: "expected ecdsa-sha2-256-nistp256, ecdsa-sha2-384-nistp384, ecdsa-sha2-512-nistp521, ed25519-ph, \
+                  rsa-sign-pkcs1-3072-sha256 or rsa-sign-pkcs1-4096-sha256"
+            .into(),
+    })
+}
+
+fn write_bundle(place: &Path, signed: &Signed) -> Result<(), Error> {
+    let mut json = signed.to_json();
+    json.push('\n');
+    write_atomically("bundle", place, json.as_bytes())
+}
+
+fn describe_signed(text: &mut String, file: &Path, place: &Path, signed: &Signed) -> Value {
+    let verified = signed.verified();
+    let _ = writeln!(
+        text,
+        "Signed {}\n  bundle:    {}",
+        file.display(),
+        place.display()
+    );
+    describe(text, verified);
+    if let Some(certificate) = signed.certificate() {
+        let _ = writeln!(
+            text,
+            "  expiry:    {} (of the certificate)",
+            rfc3339(certificate.not_after())
+        );
+    }
+    let verified: Value = serde_json::from_str(&verified.to_json()).unwrap_or_default();
+    json!({ "file": file, "bundle": place, "verified": verified })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bundles_go_beside_their_files_or_where_told() {
+        let files = [PathBuf::from("dir/a.tar"), PathBuf::from("b")];
+        let places = bundle_places(&files, None).expect("beside");
+        assert_eq!(
+            places,
+            [
+                PathBuf::from("dir/a.tar.sigstore.json"),
+                PathBuf::from("b.sigstore.json")
+            ]
+        );
+        let one = bundle_places(&files[..1], Some(Path::new("out.json"))).expect("one");
+        assert_eq!(one, [PathBuf::from("out.json")]);
+        assert!(bundle_places(&files, Some(Path::new("out.json"))).is_err());
+        assert!(bundle_places(&[PathBuf::from("-")], None).is_err());
+        let dir = tempfile::tempdir().expect("a directory");
+        let inside = bundle_places(&files, Some(dir.path())).expect("a directory takes several");
+        assert_eq!(inside[0], dir.path().join("a.tar.sigstore.json"));
+    }
+
+    #[test]
+    fn predicate_types_are_names_or_uris() {
+        assert_eq!(
+            predicate_type("slsaprovenance1").expect("a name"),
+            "https://slsa.dev/provenance/v1"
+        );
+        assert_eq!(
+            predicate_type("https://example.com/p").expect("a URI"),
+            "https://example.com/p"
+        );
+        assert!(
+            predicate_type("slsa")
+                .expect_err("neither")
+                .to_string()
+                .contains("slsaprovenance1")
+        );
+    }
+
+    #[test]
+    fn signing_algorithms_have_the_registrys_names() {
+        assert_eq!(
+            key_type("ecdsa-sha2-384-nistp384").expect("known"),
+            KeyType::EcP384
+        );
+        assert_eq!(key_type("ed25519-ph").expect("known"), KeyType::Ed25519);
+        for name in ["", "ed25519", "rsa-sign-pss-3072-sha256", "md5"] {
+            assert!(key_type(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_worst_part_decides() {
+        assert_eq!(worse(None, Verdict::Undecided), Verdict::Undecided);
+        assert_eq!(
+            worse(Some(Verdict::Undecided), Verdict::Refused),
+            Verdict::Refused
+        );
+        assert_eq!(
+            worse(Some(Verdict::Usage), Verdict::Undecided),
+            Verdict::Undecided
+        );
+    }
+}
