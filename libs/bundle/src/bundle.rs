@@ -183,9 +183,7 @@ impl Bundle {
     /// As [`Self::parse`].
     pub fn parse_with_limit(json: &[u8], max_bytes: usize) -> Result<Self, VerifyError> {
         within("bytes of JSON", json.len(), max_bytes)?;
-        crate::json::refuse_repeated_members(json).map_err(malformed)?;
-        let message: proto::Bundle = serde_json::from_slice(json).map_err(malformed)?;
-        Self::from_proto(message)
+        Self::from_proto(crate::json::parse_message(json).map_err(malformed)?)
     }
 
     /// Checks and takes apart a decoded message.

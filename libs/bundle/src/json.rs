@@ -3,18 +3,51 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor,
+};
+use serde_json::Value;
 
 /// Levels of nesting in any document that is read here; a bundle has seven.
 const MAX_DEPTH: usize = 64;
+
+/// Reads a proto3 JSON message: repeated members are refused, and null members are absent ones.
+///
+/// The generated readers take null for some kinds of field only, while other writers put it
+/// wherever they have nothing to say.
+pub(crate) fn parse_message<T: DeserializeOwned>(document: &[u8]) -> Result<T, serde_json::Error> {
+    if !walk(document)? {
+        return serde_json::from_slice(document);
+    }
+    let mut value = serde_json::from_slice(document)?;
+    drop_null_members(&mut value);
+    serde_json::from_value(value)
+}
 
 /// Refuses a document in which an object repeats a member, at any depth.
 ///
 /// Parsers disagree on which of the two counts, so that one bundle could mean two things.
 pub(crate) fn refuse_repeated_members(document: &[u8]) -> Result<(), serde_json::Error> {
+    walk(document).map(|_| ())
+}
+
+/// Whether the document has a null somewhere; an error when a member is repeated.
+fn walk(document: &[u8]) -> Result<bool, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(document);
-    Walk { depth: 0 }.deserialize(&mut deserializer)?;
-    deserializer.end()
+    let nulls = Walk { depth: 0 }.deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(nulls)
+}
+
+fn drop_null_members(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.retain(|_, member| !member.is_null());
+            members.values_mut().for_each(drop_null_members);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_null_members),
+        _ => {}
+    }
 }
 
 /// A time of Unix seconds as RFC 3339, or the number itself when no calendar reaches it.
@@ -47,62 +80,67 @@ impl Walk {
 }
 
 impl<'de> DeserializeSeed<'de> for Walk {
-    type Value = ();
+    type Value = bool;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
+/// Visits everything; the value is whether a null was among it.
 impl<'de> Visitor<'de> for Walk {
-    type Value = ();
+    type Value = bool;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
+    fn visit_bool<E>(self, _: bool) -> Result<bool, E> {
+        Ok(false)
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
+    fn visit_i64<E>(self, _: i64) -> Result<bool, E> {
+        Ok(false)
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
+    fn visit_u64<E>(self, _: u64) -> Result<bool, E> {
+        Ok(false)
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
+    fn visit_f64<E>(self, _: f64) -> Result<bool, E> {
+        Ok(false)
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
+    fn visit_str<E>(self, _: &str) -> Result<bool, E> {
+        Ok(false)
     }
 
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
+    fn visit_unit<E>(self) -> Result<bool, E> {
+        Ok(true)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<bool, A::Error> {
         let inner = self.deeper()?;
-        while items.next_element_seed(inner)?.is_some() {}
-        Ok(())
+        let mut nulls = false;
+        while let Some(null) = items.next_element_seed(inner)? {
+            nulls |= null;
+        }
+        Ok(nulls)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<bool, A::Error> {
         let inner = self.deeper()?;
+        let mut nulls = false;
         let mut names = HashSet::new();
         while let Some(name) = members.next_key::<String>()? {
-            members.next_value_seed(inner)?;
+            nulls |= members.next_value_seed(inner)?;
             if let Some(name) = names.replace(name) {
                 return Err(A::Error::custom(format_args!(
                     "member {name:?} appears twice"
                 )));
             }
         }
-        Ok(())
+        Ok(nulls)
     }
 }
 
@@ -121,6 +159,22 @@ mod tests {
             let error = refuse_repeated_members(document.as_bytes()).expect_err(document);
             assert!(error.to_string().contains("appears twice"), "{error}");
         }
+    }
+
+    #[test]
+    fn null_members_are_absent_ones() {
+        use sealwright_proto::common::v1::{HashOutput, PublicKey};
+        let key: PublicKey =
+            parse_message(br#"{"rawBytes":null,"keyDetails":null,"validFor":{"start":null}}"#)
+                .expect("nulls");
+        assert_eq!((key.raw_bytes, key.key_details), (None, 0));
+        assert!(key.valid_for.is_some_and(|window| window.start.is_none()));
+        assert!(parse_message::<HashOutput>(br#"{"digest":null,"digest":"AAAA"}"#).is_err());
+        assert!(
+            parse_message::<HashOutput>(br#"{"unknown":null}"#).is_ok(),
+            "an absent member is no member"
+        );
+        assert!(parse_message::<HashOutput>(br#"{"unknown":1}"#).is_err());
     }
 
     #[test]

@@ -160,10 +160,7 @@ impl SigningConfig {
                 json.len()
             )));
         }
-        crate::json::refuse_repeated_members(json).map_err(|e| malformed(e.to_string()))?;
-        let message: proto::SigningConfig =
-            serde_json::from_slice(json).map_err(|e| malformed(e.to_string()))?;
-        Self::from_proto(message)
+        Self::from_proto(crate::json::parse_message(json).map_err(|e| malformed(e.to_string()))?)
     }
 
     /// Takes the message apart, for instance out of a client trust configuration.
@@ -615,7 +612,10 @@ mod tests {
             format!(
                 r#"{{"mediaType":"{MEDIA_TYPE}","caUrls":[{{"url":"x","majorApiVersion":1}}]}}"#
             ),
-            format!(r#"{{"mediaType":"{MEDIA_TYPE}","caUrls":[{}]}}"#, good.replace(""t"", """")),
+            format!(
+                r#"{{"mediaType":"{MEDIA_TYPE}","caUrls":[{}]}}"#,
+                good.replace(r#""url":"t""#, r#""url":"""#)
+            ),
             format!(
                 r#"{{"mediaType":"{MEDIA_TYPE}","tsaUrls":[{good}],"tsaConfig":{{"selector":"SERVICE_SELECTOR_UNDEFINED"}}}}"#
             ),

@@ -297,8 +297,7 @@ impl TrustedRoot {
                 json.len()
             )));
         }
-        crate::json::refuse_repeated_members(json).map_err(|e| invalid(e.to_string()))?;
-        Self::from_proto(serde_json::from_slice(json).map_err(|e| invalid(e.to_string()))?)
+        Self::from_proto(crate::json::parse_message(json).map_err(|e| invalid(e.to_string()))?)
     }
 
     /// Takes the message apart, for instance out of a client trust configuration.

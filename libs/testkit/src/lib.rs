@@ -1,1 +1,9 @@
-//! To be written.
+//! Fakes that several test suites share. Never a normal dependency.
+//!
+//! | module | what it makes |
+//! |---|---|
+//! | [`bundle_factory`] | a whole world of authorities and logs in memory, and bundles signed in it |
+//!
+//! Everything here panics when it cannot do its work: a fake that fails is a failed test.
+
+pub mod bundle_factory;
