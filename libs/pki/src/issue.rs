@@ -29,7 +29,7 @@ use x509_cert::time::Time;
 use crate::algorithm::SignatureScheme;
 use crate::asn1::{self, tag};
 use crate::certificate::Certificate;
-use crate::error::{Error, IdentityFault, IssuerFault, LintFault, SignFault};
+use crate::error::{DerFault, Error, IdentityFault, IssuerFault, LintFault, SignFault};
 use crate::key_policy::KeyPolicy;
 use crate::oid;
 use crate::profile::{Identity, RenderedExtension, SubjectAlternativeName};
@@ -356,6 +356,14 @@ fn lint(prepared: &Prepared<'_>) -> Result<(), Error> {
     lint_extensions(&parsed, issuer, order)
 }
 
+/// Parses, and demands that writing it again gives the same bytes, so that equal values are equal bytes.
+fn parse_canonical(tbs: &[u8]) -> Result<TbsCertificate, Error> {
+    const DER_RULE: &str = "the to-be-signed certificate is DER";
+    let parsed = readable(TbsCertificate::from_der(tbs), DER_RULE)?;
+    rule(readable(parsed.to_der(), DER_RULE)? == tbs, DER_RULE)?;
+    Ok(parsed)
+}
+
 fn lint_fields(parsed: &TbsCertificate, issuer: &Issuer, order: &Order<'_>) -> Result<(), Error> {
     rule(
         parsed.version() == x509_cert::Version::V3,
@@ -656,58 +664,77 @@ impl Precertificate {
 /// the same bytes in the same order, except that the one ends with the poison and the other with the timestamps, which
 /// are the answer.
 ///
-/// Reads with the independent parser. It also writes both again and demands the same bytes, so that equal values are
-/// equal bytes.
+/// Nothing is parsed that is to be equal: what stands before the extensions is compared as one run of bytes, and so are
+/// the extensions before the last. The lint has read them once, with another parser, before the first signature.
 pub fn correspond(
     precertificate: &[u8],
     certificate: &[u8],
 ) -> Result<Vec<SignedCertificateTimestamp>, Error> {
-    let before = parse_canonical(precertificate)?;
-    let after = parse_canonical(certificate)?;
-    let same_fields = before.version() == after.version()
-        && before.serial_number() == after.serial_number()
-        && before.signature() == after.signature()
-        && before.issuer() == after.issuer()
-        && before.validity() == after.validity()
-        && before.subject() == after.subject()
-        && before.subject_public_key_info() == after.subject_public_key_info()
-        && before.issuer_unique_id() == after.issuer_unique_id()
-        && before.subject_unique_id() == after.subject_unique_id();
-    rule(
-        same_fields,
-        "precertificate and certificate have the same fields",
-    )?;
-    let extensions = |tbs| TbsCertificate::extensions(tbs).map_or(&[][..], Vec::as_slice);
-    let (Some((poison, kept)), Some((list, final_ones))) = (
-        extensions(&before).split_last(),
-        extensions(&after).split_last(),
-    ) else {
-        return Err(Error::Lint(LintFault {
+    let before = halves(precertificate)?;
+    let after = halves(certificate)?;
+    let same_fields = "precertificate and certificate have the same fields";
+    rule(before.fields == after.fields, same_fields)?;
+    let kept = before.extensions.strip_suffix(&POISON_EXTENSION[..]);
+    let kept = kept.ok_or(Error::Lint(LintFault {
+        rule: REPLACED_RULE,
+    }))?;
+    let same_extensions = "precertificate and certificate have the same extensions but the last";
+    let last = after.extensions.strip_prefix(kept);
+    let last = last.ok_or(Error::Lint(LintFault {
+        rule: same_extensions,
+    }))?;
+    let value = timestamps_value(last).map_err(|_| {
+        Error::Lint(LintFault {
             rule: REPLACED_RULE,
-        }));
-    };
-    rule(
-        kept == final_ones,
-        "precertificate and certificate have the same extensions but the last",
-    )?;
-    rule(
-        poison.extn_id == oid::PRECERTIFICATE_POISON && poison.critical,
-        REPLACED_RULE,
-    )?;
-    rule(
-        list.extn_id == oid::SCT_LIST && !list.critical,
-        REPLACED_RULE,
-    )?;
-    sct::parse_list_extension(list.extn_value.as_bytes())
+        })
+    })?;
+    sct::parse_list_extension(value)
 }
 
 const REPLACED_RULE: &str = "the critical poison is replaced by the timestamps, which come last";
 
-fn parse_canonical(tbs: &[u8]) -> Result<TbsCertificate, Error> {
-    const DER_RULE: &str = "the to-be-signed certificate is DER";
-    let parsed = readable(TbsCertificate::from_der(tbs), DER_RULE)?;
-    rule(readable(parsed.to_der(), DER_RULE)? == tbs, DER_RULE)?;
-    Ok(parsed)
+/// The whole poison: SEQUENCE { OBJECT IDENTIFIER 1.3.6.1.4.1.11129.2.4.3, BOOLEAN TRUE, OCTET STRING { NULL } }.
+const POISON_EXTENSION: [u8; 21] = [
+    0x30, 0x13, 0x06, 0x0a, 0x2b, 0x06, 0x01, 0x04, 0x01, 0xd6, 0x79, 0x02, 0x04, 0x03, 0x01, 0x01,
+    0xff, 0x04, 0x02, 0x05, 0x00,
+];
+
+/// A TBSCertificate cut in two: what stands before the extensions, and the extensions without their headers.
+struct Halves<'a> {
+    fields: &'a [u8],
+    extensions: &'a [u8],
+}
+
+fn halves(tbs: &[u8]) -> Result<Halves<'_>, Error> {
+    let cut = || {
+        let content = asn1::only(tbs, tag::SEQUENCE)?.value;
+        let mut reader = asn1::Reader::new(content);
+        while reader.peek_tag() != Some(tag::context_constructed(3)) {
+            reader.element()?;
+        }
+        let (fields, rest) = content
+            .split_at_checked(content.len() - reader.rest().len())
+            .ok_or(DerFault::Truncated)?;
+        let explicit = asn1::only(rest, tag::context_constructed(3))?;
+        let extensions = asn1::only(explicit.value, tag::SEQUENCE)?.value;
+        Ok(Halves { fields, extensions })
+    };
+    cut().map_err(|_: DerFault| {
+        Error::Lint(LintFault {
+            rule: "the to-be-signed certificate is DER",
+        })
+    })
+}
+
+/// Reads the one extension of timestamps, not critical, and answers its value.
+fn timestamps_value(extension: &[u8]) -> Result<&[u8], DerFault> {
+    let mut fields = asn1::only(extension, tag::SEQUENCE)?.reader();
+    if fields.oid()? != oid::SCT_LIST {
+        return Err(DerFault::Value);
+    }
+    let value = fields.octet_string()?;
+    fields.finish()?;
+    Ok(value)
 }
 
 /// Permission to sign one certificate with its timestamps. Spent by signing.
