@@ -213,12 +213,19 @@ pub struct TreeHead {
 }
 
 /// A handle on an open log; clones share it. The log stays open until [`Log::shutdown`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Log {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
+impl Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Log")
+            .field("identity", &self.inner.identity)
+            .finish_non_exhaustive()
+    }
+}
+
 struct Inner {
     identity: LogIdentity,
     record: IdentityRecord,
@@ -731,7 +738,10 @@ fn require_usable(identity: &LogIdentity, options: &EngineOptions) -> Result<(),
         NOTE_BYTES,
         options.batch_bytes + wal::LEAF_PREFIX_BYTES * options.batch_entries,
     );
-    if options.segment_bytes % wal::FRAME_ALIGNMENT as u64 != 0 {
+    if !options
+        .segment_bytes
+        .is_multiple_of(wal::FRAME_ALIGNMENT as u64)
+    {
         return problem(format!(
             "a segment of {} bytes is no multiple of 4 KiB",
             options.segment_bytes

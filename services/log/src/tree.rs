@@ -180,7 +180,7 @@ impl Tree {
             return Err(Error::NotInTree(id.to_string()));
         }
         if width < TILE_WIDTH {
-            return self.from_edge(&snapshot, id).map(Some);
+            return self.edge_tile(&snapshot, id).map(Some);
         }
         let overlay = self.overlay.read().unwrap_or_else(PoisonError::into_inner);
         match id.kind {
@@ -198,7 +198,7 @@ impl Tree {
         }
     }
 
-    fn from_edge(&self, snapshot: &Snapshot, id: TileId) -> Result<Bytes, Error> {
+    fn edge_tile(&self, snapshot: &Snapshot, id: TileId) -> Result<Bytes, Error> {
         match id.kind {
             TileKind::Hashes(level) => {
                 let tile = snapshot.edge.tile(level);

@@ -673,7 +673,7 @@ mod tests {
     fn a_bad_frame_in_the_middle_is_corruption() {
         let fixture = Fixture::new();
         fixture.write(1, 10, 20_000);
-        fixture.damage(1, 24_576 + 100);
+        fixture.damage(1, 20_480 + 100);
         let refused = fixture.scan().unwrap_err();
         assert!(matches!(refused, Error::Corrupt { .. }), "{refused}");
     }
@@ -681,9 +681,9 @@ mod tests {
     #[test]
     fn a_bad_last_frame_of_a_segment_is_corruption_when_the_next_segment_goes_on() {
         let fixture = Fixture::new();
-        fixture.write(1, 3, 20_000);
+        fixture.write(1, 4, 20_000);
         assert_eq!(fixture.disk.list(FOLDER).unwrap().len(), 2);
-        fixture.damage(1, 24_576 + 100);
+        fixture.damage(1, 2 * 20_480 + 100);
         assert!(matches!(fixture.scan(), Err(Error::Corrupt { .. })));
     }
 

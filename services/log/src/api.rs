@@ -1,0 +1,355 @@
+//! The doors of a signature log: `POST /api/v2/log/entries` and the gRPC service `dev.sigstore.rekor.v2.Rekor`.
+//!
+//! Wire types become a [`Submission`] here and nowhere else. Reads over HTTP are in [`crate::read`]; the gRPC service
+//! answers its three reads here, from the same functions.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use http::header::HOST;
+use http::{HeaderName, HeaderValue, StatusCode};
+use sealwright_crypto::base64;
+use sealwright_host::http as host_http;
+use sealwright_host::{Reason, ServiceError, grpc};
+use sealwright_proto::common::v1::{LogId, X509Certificate};
+use sealwright_proto::google::api::HttpBody;
+use sealwright_proto::rekor::v1::{Checkpoint, InclusionProof, KindVersion, TransparencyLogEntry};
+use sealwright_proto::rekor::v2::rekor_server::{Rekor, RekorServer};
+use sealwright_proto::rekor::v2::{
+    self as wire, CreateEntryRequest, EntryBundleRequest, TileRequest, create_entry_request,
+};
+use sealwright_tlog::entry::{API_VERSION, HASHEDREKORD_KIND, VerifierMaterial};
+use sealwright_tlog::tile::{TileId, TileKind, parse_position};
+use serde::Deserialize;
+
+use crate::cpu::CpuPool;
+use crate::entry::rekor::{Admission, Submission, Verifier};
+use crate::kind::BodyLeaf;
+use crate::log::{Log, Receipt};
+
+/// Path of the write door.
+const ENTRIES: &str = "/api/v2/log/entries";
+/// Carries the index of an entry that the log had before.
+const X_LOG_INDEX: HeaderName = HeaderName::from_static("x-log-index");
+/// Says that the answer is about an entry that the log had before.
+const X_LOG_DUPLICATE: HeaderName = HeaderName::from_static("x-log-duplicate");
+
+/// What a resubmitted entry is answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum DuplicateMode {
+    /// 201 with the existing entry and a fresh proof: a client that lost the first answer goes on as if it had it.
+    #[default]
+    ReturnExisting,
+    /// 409 with the index in a header, as upstream answers.
+    Conflict,
+}
+
+/// A signature log with its rules.
+#[derive(Debug, Clone)]
+pub(crate) struct SignatureLog {
+    pub(crate) log: Log,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) duplicates: DuplicateMode,
+    pub(crate) max_request: usize,
+    pub(crate) cpu: CpuPool,
+}
+
+/// All signature logs of a listener. Several shards share a port and are told apart by host name, because clients derive
+/// a log's origin from the host of its base URL.
+#[derive(Debug, Clone)]
+pub(crate) struct SignatureLogs(Arc<Vec<SignatureLog>>);
+
+impl SignatureLogs {
+    pub(crate) fn new(logs: Vec<SignatureLog>) -> Self {
+        Self(Arc::new(logs))
+    }
+
+    /// The log whose origin is the host that was asked; the only one, whatever the host, when there is only one.
+    pub(crate) fn by_host(&self, authority: Option<&str>) -> Result<&SignatureLog, ServiceError> {
+        if let [only] = self.0.as_slice() {
+            return Ok(only);
+        }
+        let host = authority.map(without_port).unwrap_or_default();
+        let found = self.0.iter().find(|one| one.log.identity().origin.eq_ignore_ascii_case(host));
+        found.ok_or_else(|| host_http::not_found(&format!("log for the host {host:.100}")))
+    }
+
+    /// As [`Self::by_host`], from a request's `:authority` or `Host`.
+    pub(crate) fn of_request(&self, uri: &http::Uri, headers: &http::HeaderMap) -> Result<&SignatureLog, ServiceError> {
+        let authority = uri.authority().map(http::uri::Authority::as_str);
+        self.by_host(authority.or_else(|| headers.get(HOST).and_then(|host| host.to_str().ok())))
+    }
+}
+
+/// `host:port` and `[v6]:port` without the port.
+fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    }
+}
+
+/// The write door and the gRPC service. `/api/v2/checkpoint` and the tiles are [`crate::read`]'s.
+pub(crate) fn router(logs: &SignatureLogs) -> Router {
+    let max_request = logs.0.iter().map(|one| one.max_request).max().unwrap_or(0);
+    let routes = Router::new().route(ENTRIES, post(create_entry).fallback(only_post)).with_state(logs.clone());
+    let service = RekorServer::new(Rpc(logs.clone())).max_decoding_message_size(max_request);
+    grpc::mount(routes, service)
+}
+
+async fn only_post() -> ServiceError {
+    host_http::method_not_allowed("POST")
+}
+
+async fn create_entry(State(logs): State<SignatureLogs>, request: Request) -> Result<Response, ServiceError> {
+    let (parts, body) = request.into_parts();
+    let log = logs.of_request(&parts.uri, &parts.headers)?;
+    let body = host_http::read_body(&parts.headers, body, log.max_request).await?;
+    let request: CreateEntryRequest = host_http::parse_json(&body)?;
+    drop(body);
+    let receipt = log.create_entry(submission(request)?).await?;
+    Ok(created(log, &receipt))
+}
+
+/// 201, the only status that clients take for success, for new and for existing entries.
+fn created(log: &SignatureLog, receipt: &Receipt) -> Response {
+    let body = entry_json(receipt, &log.log.key().log_id());
+    let mut response = host_http::no_store(host_http::bytes(StatusCode::CREATED, host_http::JSON, body));
+    if receipt.duplicate {
+        let headers = response.headers_mut();
+        headers.insert(X_LOG_INDEX, HeaderValue::from(receipt.index));
+        headers.insert(X_LOG_DUPLICATE, HeaderValue::from_static("true"));
+    }
+    response.into_response()
+}
+
+impl SignatureLog {
+    /// Verifies a submission, logs it, and proves it.
+    async fn create_entry(&self, submission: Submission) -> Result<Receipt, ServiceError> {
+        // What costs nothing is refused before it can take a place among what costs something.
+        submission.check_shape()?;
+        let admission = self.admission.clone();
+        let leaf = self.cpu.run(move || {
+            let entry = admission.admit(submission)?;
+            let body = entry.canonical_body().map_err(crate::Error::from)?;
+            Ok::<_, ServiceError>(BodyLeaf::new(body).map_err(crate::Error::from)?)
+        });
+        let receipt = self.log.submit(leaf.await??).await?;
+        if receipt.duplicate && self.duplicates == DuplicateMode::Conflict {
+            return Err(conflict(receipt.index));
+        }
+        Ok(receipt)
+    }
+
+    async fn tile(&self, id: TileId) -> Result<HttpBody, ServiceError> {
+        let tile = self.log.tile(id).await?;
+        Ok(http_body(host_http::OCTETS, tile.bytes))
+    }
+}
+
+fn conflict(index: u64) -> ServiceError {
+    let message = format!("an equivalent entry already exists in the transparency log with index {index}");
+    ServiceError::new(Reason::AlreadyExists, message)
+        .with_metadata("logIndex", index)
+        .with_header(X_LOG_INDEX, HeaderValue::from(index))
+}
+
+/// The JSON of a TransparencyLogEntry with every field spelled out, as clients have come to expect: 64-bit numbers are
+/// strings, there is no time and no promise. Written by hand: it is on the way of every entry, and all its values but the
+/// checkpoint need no escaping.
+fn entry_json(receipt: &Receipt, log_id: &[u8; 32]) -> String {
+    let mut json = String::with_capacity(1024 + receipt.stored.len() * 4 / 3 + receipt.proof.len() * 48);
+    let index = receipt.index.to_string();
+    let mut put = |parts: &[&str]| parts.iter().for_each(|part| json.push_str(part));
+    put(&[r#"{"logIndex":""#, &index, r#"","logId":{"keyId":""#, &base64::encode(log_id)]);
+    put(&[r#""},"kindVersion":{"kind":""#, HASHEDREKORD_KIND, r#"","version":""#, API_VERSION]);
+    put(&[r#""},"integratedTime":"0","inclusionPromise":null,"inclusionProof":{"logIndex":""#, &index]);
+    put(&[r#"","rootHash":""#, &base64::encode(&receipt.root), r#"","treeSize":""#, &receipt.tree_size.to_string()]);
+    put(&[r#"","hashes":["#]);
+    for (position, hash) in receipt.proof.iter().enumerate() {
+        put(&[if position == 0 { "\"" } else { ",\"" }, &base64::encode(hash), "\""]);
+    }
+    let checkpoint = serde_json::Value::from(receipt.checkpoint.as_str()).to_string();
+    put(&[r#"],"checkpoint":{"envelope":"#, &checkpoint, r#"}},"canonicalizedBody":""#]);
+    put(&[&base64::encode(&receipt.stored), r#""}"#]);
+    json
+}
+
+fn entry_message(receipt: Receipt, log_id: &[u8; 32]) -> TransparencyLogEntry {
+    let log_index = signed(receipt.index);
+    TransparencyLogEntry {
+        log_index,
+        log_id: Some(LogId { key_id: log_id.to_vec() }),
+        kind_version: Some(KindVersion { kind: HASHEDREKORD_KIND.to_owned(), version: API_VERSION.to_owned() }),
+        integrated_time: 0,
+        inclusion_promise: None,
+        inclusion_proof: Some(InclusionProof {
+            log_index,
+            root_hash: receipt.root.to_vec(),
+            tree_size: signed(receipt.tree_size),
+            hashes: receipt.proof.iter().map(|hash| hash.to_vec()).collect(),
+            checkpoint: Some(Checkpoint { envelope: receipt.checkpoint }),
+        }),
+        canonicalized_body: receipt.stored.to_vec(),
+    }
+}
+
+/// No tree reaches 2^63 entries.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// The one place where wire types of a request become ours. What proto3 cannot tell apart (absent and empty) is
+/// left to [`Submission::check_shape`].
+fn submission(request: CreateEntryRequest) -> Result<Submission, ServiceError> {
+    match request.spec {
+        Some(create_entry_request::Spec::HashedRekordRequestV002(request)) => {
+            let signature = request.signature.ok_or_else(|| missing("signature"))?;
+            Ok(Submission::HashedRekord {
+                digest: request.digest,
+                signature: signature.content,
+                verifier: verifier(signature.verifier)?,
+            })
+        }
+        Some(create_entry_request::Spec::DsseRequestV002(request)) => {
+            let envelope = request.envelope.ok_or_else(|| missing("envelope"))?;
+            Ok(Submission::Dsse {
+                payload_type: envelope.payload_type,
+                payload: envelope.payload,
+                signatures: envelope.signatures.into_iter().map(|signature| signature.sig).collect(),
+                verifiers: request.verifiers.into_iter().map(|one| verifier(Some(one))).collect::<Result<_, _>>()?,
+            })
+        }
+        None => Err(ServiceError::new(
+            Reason::EntryTypeUnsupported,
+            "The entry is not accepted: send hashedRekordRequestV002 or dsseRequestV002",
+        )),
+    }
+}
+
+fn verifier(verifier: Option<wire::Verifier>) -> Result<Verifier, ServiceError> {
+    let verifier = verifier.ok_or_else(|| missing("verifier"))?;
+    let material = match verifier.verifier {
+        Some(wire::verifier::Verifier::PublicKey(wire::PublicKey { raw_bytes })) => VerifierMaterial::PublicKey(raw_bytes),
+        Some(wire::verifier::Verifier::X509Certificate(X509Certificate { raw_bytes })) => {
+            VerifierMaterial::X509Certificate(raw_bytes)
+        }
+        None => return Err(missing("verifier.publicKey or verifier.x509Certificate")),
+    };
+    Ok(Verifier { material, key_details: verifier.key_details })
+}
+
+fn missing(field: &'static str) -> ServiceError {
+    crate::entry::rekor::Refusal::Missing { field }.into()
+}
+
+fn http_body(content_type: &str, data: bytes::Bytes) -> HttpBody {
+    HttpBody { content_type: content_type.to_owned(), data, ..HttpBody::default() }
+}
+
+/// The gRPC service over all logs.
+#[derive(Debug, Clone)]
+struct Rpc(SignatureLogs);
+
+impl Rpc {
+    /// tonic hands out the headers without the pseudo header, so the log is chosen by what a layer left in the
+    /// extensions, or by `host`.
+    fn log<T>(&self, request: &tonic::Request<T>) -> Result<&SignatureLog, tonic::Status> {
+        let authority = request.extensions().get::<http::uri::Authority>().map(http::uri::Authority::as_str);
+        let host = request.metadata().get(HOST.as_str()).and_then(|host| host.to_str().ok());
+        Ok(self.0.by_host(authority.or(host))?)
+    }
+}
+
+#[tonic::async_trait]
+impl Rekor for Rpc {
+    async fn create_entry(
+        &self,
+        request: tonic::Request<CreateEntryRequest>,
+    ) -> Result<tonic::Response<TransparencyLogEntry>, tonic::Status> {
+        let log = self.log(&request)?;
+        let receipt = log.create_entry(submission(request.into_inner())?).await?;
+        let (duplicate, index) = (receipt.duplicate, receipt.index);
+        let mut response = tonic::Response::new(entry_message(receipt, &log.log.key().log_id()));
+        if duplicate {
+            let headers = response.metadata_mut().as_mut();
+            headers.insert(X_LOG_INDEX, HeaderValue::from(index));
+            headers.insert(X_LOG_DUPLICATE, HeaderValue::from_static("true"));
+        }
+        Ok(response)
+    }
+
+    async fn get_tile(&self, request: tonic::Request<TileRequest>) -> Result<tonic::Response<HttpBody>, tonic::Status> {
+        let log = self.log(&request)?;
+        let TileRequest { l, n } = request.into_inner();
+        let level = u8::try_from(l).unwrap_or(u8::MAX);
+        let id = tile_id(TileKind::Hashes(level), &n)?;
+        Ok(tonic::Response::new(log.tile(id).await?))
+    }
+
+    async fn get_entry_bundle(
+        &self,
+        request: tonic::Request<EntryBundleRequest>,
+    ) -> Result<tonic::Response<HttpBody>, tonic::Status> {
+        let log = self.log(&request)?;
+        let id = tile_id(TileKind::Entries, &request.get_ref().n)?;
+        Ok(tonic::Response::new(log.tile(id).await?))
+    }
+
+    async fn get_checkpoint(
+        &self,
+        request: tonic::Request<sealwright_proto::Empty>,
+    ) -> Result<tonic::Response<HttpBody>, tonic::Status> {
+        let head = self.log(&request)?.log.tree_head();
+        Ok(tonic::Response::new(http_body(host_http::TEXT, head.checkpoint)))
+    }
+}
+
+fn tile_id(kind: TileKind, position: &str) -> Result<TileId, ServiceError> {
+    let (index, width) = parse_position(position)
+        .map_err(|error| ServiceError::new(Reason::MalformedRequest, format!("Not a tile of this log: {error}")))?;
+    Ok(TileId { kind, index, width })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_compared_without_their_port() {
+        for (authority, host) in
+            [("127.0.0.1:7700", "127.0.0.1"), ("log.example.com", "log.example.com"), ("[::1]:7700", "[::1]"), ("x:", "x")]
+        {
+            assert_eq!(without_port(authority), host);
+        }
+    }
+
+    #[test]
+    fn the_json_is_the_message_with_every_field() {
+        let receipt = Receipt {
+            index: 5,
+            leaf_hash: [1; 32],
+            timestamp_ms: Some(7),
+            tree_size: 6,
+            root: [2; 32],
+            proof: vec![[3; 32], [4; 32]],
+            checkpoint: "127.0.0.1\n6\nAgIC=\n\n\u{2014} 127.0.0.1 \"quoted\"\\\n".to_owned(),
+            stored: bytes::Bytes::from_static(b"{\"body\":1}"),
+            duplicate: false,
+        };
+        let json = entry_json(&receipt, &[9; 32]);
+        let value: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        assert_eq!(value["logIndex"], "5");
+        assert_eq!(value["integratedTime"], "0");
+        assert!(value["inclusionPromise"].is_null());
+        let read: TransparencyLogEntry = serde_json::from_str(&json).expect("the message");
+        assert_eq!(read, entry_message(receipt.clone(), &[9; 32]));
+        let alone = entry_json(&Receipt { proof: Vec::new(), ..receipt }, &[9; 32]);
+        assert!(alone.contains(r#""hashes":[],"#), "an empty list is there, too");
+    }
+}

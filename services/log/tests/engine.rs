@@ -1,0 +1,1185 @@
+//! The engine as a whole: what it promises over batches, restarts, damage and failing disks.
+
+use std::collections::HashSet;
+use std::fmt::Debug;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use futures::future::join_all;
+use proptest::prelude::*;
+use sealwright_crypto::{
+    Algorithm, BoxFuture, Digest, KeyType, MemorySigner, PrivateKey, PublicKey, SignError, Signer,
+    sha256,
+};
+use sealwright_host::SharedClock;
+use sealwright_host::clock::ManualClock;
+use sealwright_log::disk::{Disk, FileDisk, Segment};
+use sealwright_log::{
+    BodyLeaf, CertificateLeaf, EngineOptions, EngineParts, Error, FinishedLeaf, Kind, Leaf, Log,
+    LogIdentity, Metrics, Receipt,
+};
+use sealwright_tlog::ct::{self, CtEntry, TileLeaf};
+use sealwright_tlog::hash::{leaf_hash, merkle_tree_hash};
+use sealwright_tlog::tile::{TileId, TileKind, changed_tiles, parse_bundle, width_in_tree};
+use sealwright_tlog::{Checkpoint, Hash, NoteKey, verify_consistency, verify_inclusion};
+
+const ORIGIN: &str = "log.example";
+const NOW_MS: i64 = 1_800_000_000_000;
+
+/// A folder, a key, and everything needed to open the log in it again and again.
+struct Fixture {
+    folder: tempfile::TempDir,
+    identity: LogIdentity,
+    options: EngineOptions,
+    signer: Arc<dyn Signer>,
+    clock: Arc<ManualClock>,
+}
+
+impl Fixture {
+    fn new(kind: Kind) -> Self {
+        let key_type = if kind == Kind::Rekor {
+            KeyType::Ed25519
+        } else {
+            KeyType::EcP256
+        };
+        let clock = ManualClock::at(0);
+        clock.set_ms(NOW_MS);
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            identity: LogIdentity {
+                name: "test".into(),
+                kind,
+                origin: ORIGIN.into(),
+            },
+            options: EngineOptions {
+                create: true,
+                segment_bytes: 1 << 20,
+                spare_segments: 1,
+                batch_bytes: 256 << 10,
+                batch_entries: 1000,
+                publish_interval: Duration::from_millis(5),
+                ..EngineOptions::default()
+            },
+            signer: Arc::new(MemorySigner::new(PrivateKey::generate(key_type).unwrap())),
+            clock: Arc::new(clock),
+        }
+    }
+
+    fn parts(&self) -> EngineParts {
+        let clock: SharedClock = self.clock.clone();
+        EngineParts {
+            signer: self.signer.clone(),
+            clock,
+            metrics: Metrics::default(),
+        }
+    }
+
+    async fn try_open_at(&self, dir: &Path) -> Result<Log, Error> {
+        Log::open(
+            dir,
+            self.identity.clone(),
+            self.options.clone(),
+            self.parts(),
+        )
+        .await
+    }
+
+    async fn open(&self) -> Log {
+        self.try_open_at(self.folder.path()).await.unwrap()
+    }
+
+    async fn open_on(&self, disk: Arc<dyn Disk>) -> Log {
+        let dir = self.folder.path();
+        Log::open_on(
+            disk,
+            dir,
+            self.identity.clone(),
+            self.options.clone(),
+            self.parts(),
+        )
+        .await
+        .unwrap()
+    }
+
+    fn key(&self) -> NoteKey {
+        self.identity
+            .kind
+            .note_key(ORIGIN, self.signer.public_key().clone())
+            .unwrap()
+    }
+
+    fn checkpoint(&self, note: &[u8]) -> Checkpoint {
+        Checkpoint::open(note, ORIGIN, &[self.key()])
+            .unwrap()
+            .checkpoint()
+            .clone()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// What a receipt claims, checked as a client would.
+    fn audit(&self, receipt: &Receipt) {
+        let checkpoint = self.checkpoint(receipt.checkpoint.as_bytes());
+        assert_eq!(
+            (checkpoint.size, checkpoint.root),
+            (receipt.tree_size, receipt.root)
+        );
+        let facts = self.identity.kind.facts(&receipt.stored).unwrap();
+        assert_eq!(facts.leaf_hash, receipt.leaf_hash);
+        verify_inclusion(
+            receipt.index,
+            receipt.tree_size,
+            &facts.leaf_hash,
+            &receipt.proof,
+            &receipt.root,
+        )
+        .unwrap();
+    }
+
+    /// That an earlier receipt is still honoured: the log extends its tree, and has its entry.
+    async fn audit_later(&self, log: &Log, receipt: &Receipt) {
+        let head = log.tree_head();
+        let proof = log
+            .consistency_proof(receipt.tree_size, head.size)
+            .await
+            .unwrap();
+        verify_consistency(
+            receipt.tree_size,
+            &receipt.root,
+            head.size,
+            &head.root,
+            &proof,
+        )
+        .unwrap();
+        assert_eq!(log.stored(receipt.index).await.unwrap(), receipt.stored);
+    }
+}
+
+fn body(number: u64) -> BodyLeaf {
+    BodyLeaf::new(format!("body {number}")).unwrap()
+}
+
+async fn submit_all(log: &Log, numbers: impl IntoIterator<Item = u64>) -> Vec<Receipt> {
+    join_all(numbers.into_iter().map(|number| log.submit(body(number))))
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .collect()
+}
+
+/// A copy of the folder of a running log: what a crash at this moment would leave.
+fn crash_image(from: &Path) -> tempfile::TempDir {
+    fn copy(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let target = to.join(entry.file_name());
+            if entry.file_type().unwrap().is_dir() {
+                copy(&entry.path(), &target);
+            } else {
+                // A temporary file may be renamed away under our feet, as in a crash.
+                let _ = std::fs::copy(entry.path(), target);
+            }
+        }
+    }
+    let image = tempfile::tempdir().unwrap();
+    copy(from, image.path());
+    image
+}
+
+/// Every tile and every entry of the tree, against the definition.
+async fn audit_tree(fixture: &Fixture, log: &Log) {
+    let head = log.tree_head();
+    let checkpoint = fixture.checkpoint(&head.checkpoint);
+    assert_eq!((checkpoint.size, checkpoint.root), (head.size, head.root));
+    let stored = log.stored_range(0, head.size).await.unwrap();
+    let leaves: Vec<Hash> = stored
+        .iter()
+        .map(|stored| fixture.identity.kind.facts(stored).unwrap().leaf_hash)
+        .collect();
+    assert_eq!(merkle_tree_hash(&leaves), head.root);
+    for id in changed_tiles(0, head.size) {
+        let TileKind::Hashes(level) = id.kind else {
+            panic!("only hash tiles change")
+        };
+        let span = 256usize.pow(u32::from(level));
+        let expected: Vec<u8> = (0..u64::from(id.width))
+            .flat_map(|i| {
+                let first = (id.index * 256 + i) as usize * span;
+                merkle_tree_hash(&leaves[first..first + span])
+            })
+            .collect();
+        assert_eq!(log.tile(id).await.unwrap().bytes, expected, "{id}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_proves_its_entry_at_once() {
+    let fixture = Fixture::new(Kind::Rekor);
+    let log = fixture.open().await;
+    assert_eq!(log.tree_head().size, 0);
+    for number in 0..5 {
+        let receipt = log.submit(body(number)).await.unwrap();
+        fixture.audit(&receipt);
+        assert_eq!((receipt.index, receipt.duplicate), (number, false));
+        assert_eq!(receipt.timestamp_ms, Some(NOW_MS as u64));
+    }
+    audit_tree(&fixture, &log).await;
+    log.shutdown().await;
+    assert!(matches!(
+        log.submit(body(9)).await,
+        Err(Error::ShuttingDown)
+    ));
+    assert_eq!(log.tree_head().size, 5, "reads go on");
+}
+
+#[test]
+fn any_sequence_of_batches_and_restarts_makes_the_tree_of_the_definition() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let config = ProptestConfig {
+        cases: 12,
+        ..ProptestConfig::default()
+    };
+    proptest!(config, |(steps in prop::collection::vec((0usize..300, any::<bool>()), 1..8), partials in any::<bool>())| {
+        runtime.block_on(async {
+            let mut fixture = Fixture::new(Kind::Rekor);
+            fixture.options.static_partials = partials;
+            let mut log = fixture.open().await;
+            let mut receipts = Vec::new();
+            let mut next = 0;
+            for (count, restart) in steps {
+                let batch = submit_all(&log, next..next + count as u64).await;
+                next += count as u64;
+                batch.iter().for_each(|receipt| fixture.audit(receipt));
+                receipts.extend(batch);
+                if restart {
+                    log.shutdown().await;
+                    log = fixture.open().await;
+                }
+            }
+            let indexes: HashSet<u64> = receipts.iter().map(|receipt| receipt.index).collect();
+            assert_eq!((indexes.len() as u64, log.tree_head().size), (next, next));
+            audit_tree(&fixture, &log).await;
+            for receipt in receipts.iter().step_by(37) {
+                fixture.audit_later(&log, receipt).await;
+            }
+            log.shutdown().await;
+        });
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_at_any_moment_keeps_every_receipt() {
+    let mut fixture = Fixture::new(Kind::Rekor);
+    fixture.options.publish_interval = Duration::from_millis(20);
+    let log = fixture.open().await;
+    let mut receipts = Vec::new();
+    for round in 0..12u64 {
+        receipts.extend(submit_all(&log, round * 90..round * 90 + 90).await);
+        let image = crash_image(fixture.folder.path());
+        let recovered = fixture.try_open_at(image.path()).await.unwrap();
+        for receipt in &receipts {
+            fixture.audit_later(&recovered, receipt).await;
+        }
+        audit_tree(&fixture, &recovered).await;
+        recovered.shutdown().await;
+    }
+    log.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_torn_last_frame_is_cut_off_when_nobody_saw_it() {
+    let mut fixture = Fixture::new(Kind::Rekor);
+    fixture.options.publish_interval = Duration::from_secs(3600);
+    let log = fixture.open().await;
+    let kept = log.submit(body(0)).await.unwrap();
+    log.submit(body(1)).await.unwrap();
+    let image = crash_image(fixture.folder.path());
+    let segment = first_segment(image.path());
+    let mut bytes = std::fs::read(&segment).unwrap();
+    // The frames of the empty tree and of the first entry come before.
+    bytes[2 * 4096 + 150] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let recovered = fixture.try_open_at(image.path()).await.unwrap();
+    assert_eq!(recovered.tree_head().size, 1);
+    fixture.audit_later(&recovered, &kept).await;
+    let again = recovered.submit(body(2)).await.unwrap();
+    assert_eq!(again.index, 1);
+    audit_tree(&fixture, &recovered).await;
+    recovered.shutdown().await;
+    log.shutdown().await;
+}
+
+fn first_segment(dir: &Path) -> PathBuf {
+    let mut names: Vec<_> = std::fs::read_dir(dir.join("wal"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    names.sort();
+    names.remove(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_frame_in_the_middle_refuses_to_start() {
+    let fixture = Fixture::new(Kind::Rekor);
+    let log = fixture.open().await;
+    for number in 0..4 {
+        log.submit(body(number)).await.unwrap();
+    }
+    log.shutdown().await;
+    let segment = first_segment(fixture.folder.path());
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[2 * 4096 + 150] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let refused = fixture
+        .try_open_at(fixture.folder.path())
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, Error::Corrupt { .. }), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_write_ahead_log_beside_newer_files_is_refused() {
+    let fixture = Fixture::new(Kind::Rekor);
+    let log = fixture.open().await;
+    submit_all(&log, 0..3).await;
+    let old = crash_image(fixture.folder.path());
+    submit_all(&log, 3..6).await;
+    log.shutdown().await;
+    for (kept, evidence) in [("public", "public/checkpoint"), ("state.db", "state.db")] {
+        let image = crash_image(old.path());
+        let target = image.path().join(kept);
+        if fixture.path(kept).is_dir() {
+            let _ = std::fs::remove_dir_all(&target);
+            let newer = crash_image(&fixture.path(kept));
+            std::fs::rename(newer.path(), &target).unwrap();
+        } else {
+            std::fs::copy(fixture.path(kept), &target).unwrap();
+            let _ = std::fs::remove_file(image.path().join("state.db-wal"));
+            let _ = std::fs::remove_file(image.path().join("state.db-shm"));
+        }
+        let refused = fixture.try_open_at(image.path()).await.unwrap_err();
+        assert!(
+            matches!(refused, Error::RolledBack { evidence: found, seen: 6, .. } if found == evidence),
+            "{kept}: {refused}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_derived_can_be_lost() {
+    let mut fixture = Fixture::new(Kind::Rekor);
+    fixture.options.segment_bytes = 64 << 20;
+    let log = fixture.open().await;
+    let receipts = submit_all(&log, 0..700).await;
+    log.shutdown().await;
+    for lost in ["state.db", "dedup.idx", "public", "tmp"] {
+        let path = fixture.path(lost);
+        if path.is_dir() {
+            std::fs::remove_dir_all(&path).unwrap()
+        } else {
+            std::fs::remove_file(&path).unwrap()
+        }
+        let log = fixture.open().await;
+        audit_tree(&fixture, &log).await;
+        for receipt in receipts.iter().step_by(100) {
+            let again = log
+                .submit(BodyLeaf::new(receipt.stored.clone()).unwrap())
+                .await
+                .unwrap();
+            assert_eq!(
+                (again.index, again.duplicate),
+                (receipt.index, true),
+                "without {lost}"
+            );
+        }
+        log.shutdown().await;
+        assert!(fixture.path("public/checkpoint").exists());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resubmitted_entry_gets_its_first_index_and_a_fresh_proof() {
+    let fixture = Fixture::new(Kind::Rekor);
+    let log = fixture.open().await;
+    let first = log.submit(body(7)).await.unwrap();
+    submit_all(&log, 100..900).await;
+    let again = log.submit(body(7)).await.unwrap();
+    fixture.audit(&again);
+    assert_eq!(
+        (again.index, again.duplicate, again.timestamp_ms),
+        (first.index, true, None)
+    );
+    assert_eq!((again.tree_size, log.tree_head().size), (801, 801));
+    log.shutdown().await;
+    let log = fixture.open().await;
+    for number in [7, 100, 355, 356, 899] {
+        let receipt = log.submit(body(number)).await.unwrap();
+        assert!(receipt.duplicate, "{number}");
+        fixture.audit(&receipt);
+    }
+    assert_eq!(log.tree_head().size, 801);
+    log.shutdown().await;
+}
+
+/// A leaf that claims an identity of which only the first eight bytes are another entry's.
+struct Collision(Hash);
+
+impl Leaf for Collision {
+    fn identity(&self) -> Hash {
+        let mut identity = self.0;
+        identity[31] ^= 1;
+        identity
+    }
+
+    fn weight(&self) -> usize {
+        1
+    }
+
+    fn finish(self: Box<Self>, _: u64, _: u64) -> Result<FinishedLeaf, sealwright_tlog::Error> {
+        let stored = bytes::Bytes::from_static(b"another entry");
+        Ok(FinishedLeaf {
+            leaf_hash: leaf_hash(&stored),
+            stored,
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn eight_equal_bytes_of_hash_do_not_make_a_duplicate() {
+    let fixture = Fixture::new(Kind::Rekor);
+    let log = fixture.open().await;
+    let first = log.submit(body(1)).await.unwrap();
+    let other = log.submit(Collision(first.leaf_hash)).await.unwrap();
+    assert_eq!((other.index, other.duplicate), (1, false));
+    assert_eq!(log.find_leaf(&first.leaf_hash).await.unwrap(), Some(0));
+    log.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_opener_is_refused_until_the_first_is_done() {
+    let fixture = Fixture::new(Kind::Rekor);
+    let log = fixture.open().await;
+    let refused = fixture
+        .try_open_at(fixture.folder.path())
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, Error::Locked { .. }), "{refused}");
+    assert!(refused.to_string().contains("LOCK"));
+    log.shutdown().await;
+    fixture.open().await.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_identity_or_no_log_is_refused() {
+    let mut fixture = Fixture::new(Kind::Rekor);
+    fixture.options.create = false;
+    let refused = fixture
+        .try_open_at(fixture.folder.path())
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, Error::NotALog { .. }), "{refused}");
+    fixture.options.create = true;
+    fixture.open().await.shutdown().await;
+
+    let mut other = Fixture::new(Kind::Rekor);
+    let refused = other.try_open_at(fixture.folder.path()).await.unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            Error::Mismatch {
+                field: "public key",
+                ..
+            }
+        ),
+        "{refused}"
+    );
+    other.signer = fixture.signer.clone();
+    other.identity.origin = "other.example".into();
+    let refused = other.try_open_at(fixture.folder.path()).await.unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            Error::Mismatch {
+                field: "origin",
+                ..
+            }
+        ),
+        "{refused}"
+    );
+
+    std::fs::remove_file(fixture.path("log.json")).unwrap();
+    let refused = fixture
+        .try_open_at(fixture.folder.path())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(refused, Error::Corrupt { .. }),
+        "a log without its name is not made anew: {refused}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tiles_of_every_width_are_served_and_files_are_what_is_served() {
+    let fixture = Fixture::new(Kind::Rekor);
+    let log = fixture.open().await;
+    for chunk in 0..6u64 {
+        submit_all(&log, chunk * 100..chunk * 100 + 100).await;
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+    let full = log
+        .tile(TileId::full(TileKind::Entries, 0))
+        .await
+        .unwrap()
+        .bytes;
+    let entries = parse_bundle(&full).unwrap();
+    for width in [1u16, 100, 255] {
+        let id = TileId {
+            kind: TileKind::Entries,
+            index: 0,
+            width,
+        };
+        let part = log.tile(id).await.unwrap().bytes;
+        assert_eq!(parse_bundle(&part).unwrap(), entries[..usize::from(width)]);
+        let id = TileId {
+            kind: TileKind::Hashes(0),
+            index: 0,
+            width,
+        };
+        assert_eq!(
+            log.tile(id).await.unwrap().bytes.len(),
+            usize::from(width) * 32
+        );
+    }
+    for missing in [
+        "tile/0/002.p/89",
+        "tile/0/002",
+        "tile/0/003.p/1",
+        "tile/2/000.p/1",
+        "tile/data/000",
+        "tile/entries/002.p/89",
+    ] {
+        let id = TileId::parse(missing).unwrap();
+        assert!(
+            matches!(log.tile(id).await, Err(Error::NotInTree(_))),
+            "{missing}"
+        );
+    }
+    log.shutdown().await;
+
+    let checkpoint = fixture.checkpoint(&std::fs::read(fixture.path("public/checkpoint")).unwrap());
+    assert_eq!(checkpoint.size, 600);
+    let mut ids = changed_tiles(0, 600);
+    ids.extend((0..3).filter_map(|index| TileId::in_tree(TileKind::Entries, index, 600)));
+    for id in ids {
+        let file = std::fs::read(fixture.path(&format!("public/{id}"))).unwrap();
+        assert_eq!(log.tile(id).await.unwrap().bytes, file, "{id}");
+    }
+    assert!(
+        !fixture.path("public/tile/0/000.p").exists(),
+        "partial tiles of a full tile are removed"
+    );
+    assert_eq!(width_in_tree(0, 2, 600), 88);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn segments_are_reused_once_their_entries_are_in_files() {
+    let fixture = Fixture::new(Kind::Rekor);
+    let log = fixture.open().await;
+    let large = |number: u64| BodyLeaf::new(vec![number as u8; 60_000 + number as usize]).unwrap();
+    for round in 0..20u64 {
+        let batch = join_all((0..40).map(|i| log.submit(large(round * 40 + i)))).await;
+        batch
+            .into_iter()
+            .for_each(|receipt| fixture.audit(&receipt.unwrap()));
+    }
+    log.shutdown().await;
+    let segments = std::fs::read_dir(fixture.path("wal")).unwrap().count();
+    // 800 entries of 60 KB are 48 MB; up to 255 of them are not in a full bundle yet.
+    assert!(segments <= 25, "{segments} segments of 1 MiB are kept");
+    let log = fixture.open().await;
+    audit_tree(&fixture, &log).await;
+    assert!(log.submit(large(3)).await.unwrap().duplicate);
+    log.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strict_files_answers_when_the_files_are_there() {
+    let mut fixture = Fixture::new(Kind::Rekor);
+    fixture.options.strict_files = true;
+    fixture.options.publish_interval = Duration::from_secs(3600);
+    let log = fixture.open().await;
+    for number in 0..3 {
+        let receipt = log.submit(body(number)).await.unwrap();
+        let file = std::fs::read(fixture.path("public/checkpoint")).unwrap();
+        assert!(fixture.checkpoint(&file).size >= receipt.tree_size);
+        let partial = fixture.path(&format!("public/tile/entries/000.p/{}", receipt.tree_size));
+        assert!(partial.exists());
+    }
+    log.shutdown().await;
+}
+
+fn certificate(number: u64) -> CertificateLeaf {
+    let entry = CtEntry::Precert {
+        issuer_key_hash: sha256(b"issuer key"),
+        tbs_certificate: format!("tbs {number}").into_bytes(),
+        pre_certificate: format!("precertificate {number}").into_bytes(),
+    };
+    CertificateLeaf::new(entry, vec![sha256(b"issuer")]).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_log_puts_index_and_time_into_the_leaf() {
+    let fixture = Fixture::new(Kind::Ct);
+    let log = fixture.open().await;
+    let fingerprint = log.store_issuer(b"issuer").await.unwrap();
+    assert_eq!(fingerprint, sha256(b"issuer"));
+    let mut first = Vec::new();
+    for number in 0..300 {
+        fixture.clock.advance_ms(10);
+        first.push(log.submit(certificate(number)).await.unwrap());
+    }
+    for (number, receipt) in (0u64..).zip(&first) {
+        fixture.audit(receipt);
+        let (leaf, rest) = TileLeaf::parse(&receipt.stored).unwrap();
+        assert!(rest.is_empty());
+        assert_eq!(
+            ct::parse_leaf_index(&leaf.extensions).unwrap(),
+            receipt.index
+        );
+        assert_eq!(
+            (receipt.index, Some(leaf.time_ms)),
+            (number, receipt.timestamp_ms)
+        );
+        assert_eq!(leaf.time_ms, NOW_MS as u64 + 10 * (number + 1));
+    }
+    log.shutdown().await;
+
+    let log = fixture.open().await;
+    fixture.clock.advance_ms(1_000_000);
+    for number in [0, 255, 256, 299] {
+        let again = log.submit(certificate(number)).await.unwrap();
+        let before = &first[number as usize];
+        assert_eq!(
+            (again.duplicate, &again.stored, again.timestamp_ms),
+            (true, &before.stored, before.timestamp_ms)
+        );
+        fixture.audit(&again);
+        assert_eq!(
+            log.find_leaf(&before.leaf_hash).await.unwrap(),
+            Some(number)
+        );
+    }
+    assert_eq!(log.find_leaf(&[0; 32]).await.unwrap(), None);
+    assert_eq!(
+        log.issuer(&fingerprint).await.unwrap(),
+        b"issuer".as_slice()
+    );
+    assert!(matches!(
+        log.issuer(&[0; 32]).await,
+        Err(Error::NotInTree(_))
+    ));
+    audit_tree(&fixture, &log).await;
+    let tile = log
+        .tile(TileId::full(TileKind::Data, 0))
+        .await
+        .unwrap()
+        .bytes;
+    assert_eq!(TileLeaf::parse_tile(&tile).unwrap().len(), 256);
+    log.shutdown().await;
+    assert_eq!(
+        std::fs::read(fixture.path("public/tile/data/000")).unwrap(),
+        tile
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn time_does_not_go_backwards_in_a_log() {
+    let fixture = Fixture::new(Kind::Ct);
+    let log = fixture.open().await;
+    let first = log.submit(certificate(0)).await.unwrap();
+    fixture.clock.advance_ms(-30_000);
+    let second = log.submit(certificate(1)).await.unwrap();
+    assert_eq!(
+        second.timestamp_ms, first.timestamp_ms,
+        "a small step is waited out"
+    );
+    fixture.clock.advance_ms(-3_600_000);
+    let refused = log.submit(certificate(2)).await.unwrap_err();
+    assert!(matches!(refused, Error::ClockBehind { .. }), "{refused}");
+    fixture.clock.set_ms(NOW_MS + 5);
+    let third = log.submit(certificate(2)).await.unwrap();
+    assert_eq!(
+        (third.index, third.timestamp_ms),
+        (2, Some(NOW_MS as u64 + 5))
+    );
+    log.shutdown().await;
+}
+
+/// A disk that fails when told to.
+#[derive(Debug)]
+struct FaultyDisk {
+    inner: FileDisk,
+    faults: Arc<Faults>,
+}
+
+#[derive(Debug, Default)]
+struct Faults {
+    fail_sync: AtomicBool,
+    full_segments: AtomicBool,
+    full_writes: AtomicBool,
+    full_files: AtomicBool,
+    held: Mutex<bool>,
+    released: Condvar,
+}
+
+impl Faults {
+    /// Lets syncs wait until [`Faults::release`].
+    fn hold(&self) {
+        *self.held.lock().unwrap() = true;
+    }
+
+    fn release(&self) {
+        *self.held.lock().unwrap() = false;
+        self.released.notify_all();
+    }
+
+    fn set(flag: &AtomicBool, value: bool) {
+        flag.store(value, Ordering::SeqCst);
+    }
+
+    fn full(flag: &AtomicBool) -> io::Result<()> {
+        if flag.load(Ordering::SeqCst) {
+            Err(io::ErrorKind::StorageFull.into())
+        } else {
+            Ok(())
+        }
+    }
+}
+
+#[derive(Debug)]
+struct FaultySegment {
+    inner: Box<dyn Segment>,
+    faults: Arc<Faults>,
+}
+
+impl Segment for FaultySegment {
+    fn len(&self) -> u64 {
+        self.inner.len()
+    }
+
+    fn read(&self) -> io::Result<Vec<u8>> {
+        self.inner.read()
+    }
+
+    fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        if let Err(full) = Faults::full(&self.faults.full_writes) {
+            // Half of it arrives, as on a real disk.
+            self.inner.write(offset, &bytes[..bytes.len() / 2])?;
+            return Err(full);
+        }
+        self.inner.write(offset, bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut held = self.faults.held.lock().unwrap();
+        while *held {
+            held = self.faults.released.wait(held).unwrap();
+        }
+        drop(held);
+        if self.faults.fail_sync.load(Ordering::SeqCst) {
+            return Err(io::Error::other("input/output error"));
+        }
+        self.inner.sync()
+    }
+}
+
+impl FaultyDisk {
+    fn segment(&self, inner: Box<dyn Segment>) -> Box<dyn Segment> {
+        Box::new(FaultySegment {
+            inner,
+            faults: self.faults.clone(),
+        })
+    }
+}
+
+impl Disk for FaultyDisk {
+    fn lock(&self, path: &str) -> io::Result<Box<dyn Debug + Send + Sync>> {
+        self.inner.lock(path)
+    }
+
+    fn list(&self, folder: &str) -> io::Result<Vec<String>> {
+        self.inner.list(folder)
+    }
+
+    fn read(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
+        self.inner.read(path)
+    }
+
+    fn put(&self, files: &[(String, Vec<u8>)]) -> io::Result<()> {
+        Faults::full(&self.faults.full_files)?;
+        self.inner.put(files)
+    }
+
+    fn write_at(&self, path: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.inner.write_at(path, offset, bytes)
+    }
+
+    fn remove(&self, path: &str) -> io::Result<()> {
+        self.inner.remove(path)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.inner.rename(from, to)
+    }
+
+    fn create_segment(&self, path: &str, len: u64) -> io::Result<Box<dyn Segment>> {
+        Faults::full(&self.faults.full_segments)?;
+        Ok(self.segment(self.inner.create_segment(path, len)?))
+    }
+
+    fn open_segment(&self, path: &str) -> io::Result<Box<dyn Segment>> {
+        Ok(self.segment(self.inner.open_segment(path)?))
+    }
+}
+
+impl Fixture {
+    fn faulty(&self) -> (Arc<FaultyDisk>, Arc<Faults>) {
+        let faults = Arc::new(Faults::default());
+        let inner = FileDisk::open(self.folder.path()).unwrap();
+        (
+            Arc::new(FaultyDisk {
+                inner,
+                faults: faults.clone(),
+            }),
+            faults,
+        )
+    }
+}
+
+/// Waits until `count` entries are in the queue while the sequencer is held in a sync.
+async fn queued(log: &Log, count: usize) {
+    while log.queue_depth().0 != count {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_sync_stops_the_log_and_a_restart_recovers() {
+    let fixture = Fixture::new(Kind::Rekor);
+    let (disk, faults) = fixture.faulty();
+    let log = fixture.open_on(disk).await;
+    let kept = log.submit(body(0)).await.unwrap();
+    let mut fatal = log.fatal();
+    faults.hold();
+    Faults::set(&faults.fail_sync, true);
+    let waiters: Vec<_> = (1..4)
+        .map(|number| {
+            tokio::spawn({
+                let log = log.clone();
+                async move { log.submit(body(number)).await }
+            })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    faults.release();
+    for waiter in waiters {
+        let refused = waiter.await.unwrap().unwrap_err();
+        assert!(matches!(refused, Error::Stopped { .. }), "{refused}");
+    }
+    assert!(
+        fatal
+            .wait_for(Option::is_some)
+            .await
+            .unwrap()
+            .as_ref()
+            .unwrap()
+            .contains("syncing")
+    );
+    assert!(matches!(
+        log.submit(body(9)).await,
+        Err(Error::Stopped { .. })
+    ));
+    assert!(log.condition().is_err());
+    assert_eq!(
+        log.tree_head().size,
+        1,
+        "nothing that was not synced is shown"
+    );
+    log.shutdown().await;
+
+    Faults::set(&faults.fail_sync, false);
+    let log = fixture.open().await;
+    fixture.audit_later(&log, &kept).await;
+    // The frames that were not synced may have survived; what they hold keeps its index.
+    let receipts = submit_all(&log, 0..4).await;
+    let indexes: HashSet<u64> = receipts.iter().map(|receipt| receipt.index).collect();
+    assert_eq!((indexes.len(), log.tree_head().size), (4, 4));
+    audit_tree(&fixture, &log).await;
+    log.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_entries_and_corrupts_nothing() {
+    for halfway in [false, true] {
+        let fixture = Fixture::new(Kind::Rekor);
+        let (disk, faults) = fixture.faulty();
+        let log = fixture.open_on(disk).await;
+        let mut receipts = submit_all(&log, 0..10).await;
+        Faults::set(
+            if halfway {
+                &faults.full_writes
+            } else {
+                &faults.full_segments
+            },
+            true,
+        );
+        Faults::set(&faults.full_files, true);
+        let large = |number: u64| BodyLeaf::new(vec![number as u8; 50_000]).unwrap();
+        let mut refused = None;
+        for number in 0..60 {
+            match log.submit(large(number)).await {
+                Ok(receipt) => receipts.push(receipt),
+                Err(error) => {
+                    refused = Some(error);
+                    break;
+                }
+            }
+        }
+        assert!(matches!(refused, Some(Error::StorageFull)), "{refused:?}");
+        assert!(matches!(
+            log.submit(body(99)).await,
+            Err(Error::StorageFull)
+        ));
+        assert!(
+            log.submit(body(3)).await.unwrap().duplicate,
+            "what is logged is still proved"
+        );
+        let size = log.tree_head().size;
+        assert_eq!(size, receipts.len() as u64);
+        let image = crash_image(fixture.folder.path());
+
+        Faults::set(&faults.full_writes, false);
+        Faults::set(&faults.full_segments, false);
+        Faults::set(&faults.full_files, false);
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        assert_eq!(
+            log.submit(body(99)).await.unwrap().index,
+            size,
+            "space came back"
+        );
+        audit_tree(&fixture, &log).await;
+        log.shutdown().await;
+
+        let recovered = fixture.try_open_at(image.path()).await.unwrap();
+        for receipt in &receipts {
+            fixture.audit_later(&recovered, receipt).await;
+        }
+        recovered.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_cannot_be_written_hold_up_receipts_only_when_too_many_wait() {
+    let mut fixture = Fixture::new(Kind::Rekor);
+    fixture.options.backlog_bytes = 100_000;
+    let (disk, faults) = fixture.faulty();
+    let log = fixture.open_on(disk).await;
+    Faults::set(&faults.full_files, true);
+    submit_all(&log, 0..1000).await;
+    let large = |number: u64| BodyLeaf::new(vec![number as u8; 1000 + number as usize]).unwrap();
+    let outcomes = join_all((0..600).map(|number| log.submit(large(number)))).await;
+    assert!(outcomes.iter().any(Result::is_ok));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let refused = log.submit(body(5000)).await.unwrap_err();
+    assert!(
+        matches!(refused, Error::StorageFull | Error::Overloaded { .. }),
+        "{refused}"
+    );
+    Faults::set(&faults.full_files, false);
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    log.submit(body(5000)).await.unwrap();
+    audit_tree(&fixture, &log).await;
+    log.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn equal_entries_in_flight_share_one_index() {
+    let fixture = Fixture::new(Kind::Rekor);
+    let (disk, faults) = fixture.faulty();
+    let log = fixture.open_on(disk).await;
+    faults.hold();
+    let submit = |number: u64| {
+        let log = log.clone();
+        tokio::spawn(async move { log.submit(body(number)).await.unwrap() })
+    };
+    let blocker = submit(0);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let tasks: Vec<_> = [1, 1, 2, 1, 0].into_iter().map(submit).collect();
+    queued(&log, 2).await;
+    faults.release();
+    let receipts: Vec<Receipt> = join_all(tasks)
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(blocker.await.unwrap().index, 0);
+    let [a, b, c, d, e] = receipts.as_slice() else {
+        panic!("five receipts")
+    };
+    assert!(a.index == b.index && b.index == d.index && c.index != a.index && e.index == 0);
+    assert_eq!(
+        receipts.iter().filter(|receipt| receipt.duplicate).count(),
+        3
+    );
+    receipts.iter().for_each(|receipt| fixture.audit(receipt));
+    assert_eq!(log.tree_head().size, 3);
+    log.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_refuses_and_forgets() {
+    let mut fixture = Fixture::new(Kind::Rekor);
+    fixture.options.queue_entries = 2;
+    let (disk, faults) = fixture.faulty();
+    let log = fixture.open_on(disk).await;
+    faults.hold();
+    let submit = |number: u64| {
+        let log = log.clone();
+        tokio::spawn(async move { log.submit(body(number)).await })
+    };
+    let blocker = submit(0);
+    while log.queue_depth().0 > 0 {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let waiting = [submit(1), submit(2)];
+    queued(&log, 2).await;
+    let refused = log.submit(body(3)).await.unwrap_err();
+    assert!(
+        matches!(refused, Error::Overloaded { entries: 2, .. }),
+        "{refused}"
+    );
+    faults.release();
+    assert!(blocker.await.unwrap().is_ok());
+    for waiting in waiting {
+        waiting.await.unwrap().unwrap();
+    }
+    assert!(!log.submit(body(3)).await.unwrap().duplicate);
+    log.shutdown().await;
+}
+
+/// A remote key that can be out of reach, or answer with nonsense.
+#[derive(Debug)]
+struct RemoteSigner {
+    inner: MemorySigner,
+    away: AtomicBool,
+    lies: AtomicBool,
+}
+
+impl Signer for RemoteSigner {
+    fn public_key(&self) -> &PublicKey {
+        self.inner.public_key()
+    }
+
+    fn algorithm(&self) -> Algorithm {
+        self.inner.algorithm()
+    }
+
+    fn sign<'a>(&'a self, message: &'a [u8]) -> BoxFuture<'a, Result<Vec<u8>, SignError>> {
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            if self.away.load(Ordering::SeqCst) {
+                return Err(SignError::Unavailable {
+                    detail: "no route".into(),
+                });
+            }
+            let lies = self.lies.load(Ordering::SeqCst);
+            self.inner
+                .sign(if lies { b"something else" } else { message })
+                .await
+        })
+    }
+
+    fn sign_digest<'a>(&'a self, digest: &'a Digest) -> BoxFuture<'a, Result<Vec<u8>, SignError>> {
+        self.inner.sign_digest(digest)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_away_or_lies_costs_the_batch_and_nothing_else() {
+    let mut fixture = Fixture::new(Kind::Rekor);
+    let inner = MemorySigner::new(PrivateKey::generate(KeyType::Ed25519).unwrap());
+    let signer = Arc::new(RemoteSigner {
+        inner,
+        away: AtomicBool::new(false),
+        lies: AtomicBool::new(false),
+    });
+    fixture.signer = signer.clone();
+    let log = fixture.open().await;
+    log.submit(body(0)).await.unwrap();
+    for fault in [&signer.away, &signer.lies] {
+        fault.store(true, Ordering::SeqCst);
+        let refused = log.submit(body(1)).await.unwrap_err();
+        assert!(matches!(refused, Error::Signer(_)), "{refused}");
+        fault.store(false, Ordering::SeqCst);
+    }
+    let receipt = log.submit(body(1)).await.unwrap();
+    assert_eq!((receipt.index, receipt.duplicate), (1, false));
+    log.shutdown().await;
+    fixture.open().await.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_the_wrong_type_is_refused_at_the_door() {
+    let mut fixture = Fixture::new(Kind::Ct);
+    fixture.signer = Arc::new(MemorySigner::new(
+        PrivateKey::generate(KeyType::Ed25519).unwrap(),
+    ));
+    let refused = fixture
+        .try_open_at(fixture.folder.path())
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, Error::Config { .. }), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn proofs_and_roots_of_every_earlier_tree_are_given() {
+    let fixture = Fixture::new(Kind::Rekor);
+    let log = fixture.open().await;
+    submit_all(&log, 0..520).await;
+    log.shutdown().await;
+    let log = fixture.open().await;
+    let stored = log.stored_range(0, 520).await.unwrap();
+    let leaves: Vec<Hash> = stored.iter().map(|stored| leaf_hash(stored)).collect();
+    for size in [1u64, 2, 255, 256, 257, 511, 512, 519, 520] {
+        let root = log.root_at(size).await.unwrap();
+        assert_eq!(root, merkle_tree_hash(&leaves[..size as usize]));
+        for index in [0, size / 2, size - 1] {
+            let proof = log.inclusion_proof(index, size).await.unwrap();
+            verify_inclusion(index, size, &leaves[index as usize], &proof, &root).unwrap();
+        }
+        let proof = log.consistency_proof(size, 520).await.unwrap();
+        verify_consistency(size, &root, 520, &log.tree_head().root, &proof).unwrap();
+    }
+    assert!(matches!(
+        log.inclusion_proof(0, 521).await,
+        Err(Error::NotInTree(_))
+    ));
+    assert!(matches!(
+        log.inclusion_proof(520, 520).await,
+        Err(Error::NotInTree(_))
+    ));
+    assert!(matches!(
+        log.consistency_proof(3, 521).await,
+        Err(Error::NotInTree(_))
+    ));
+    assert!(matches!(log.root_at(521).await, Err(Error::NotInTree(_))));
+    assert!(matches!(log.stored(520).await, Err(Error::NotInTree(_))));
+    log.shutdown().await;
+}
