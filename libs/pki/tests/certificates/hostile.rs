@@ -3,10 +3,11 @@
 use std::sync::OnceLock;
 
 use proptest::prelude::*;
-use sealwright_crypto::KeyType;
+use sealwright_crypto::{KeyType, PrivateKey};
+use sealwright_pki::asn1::{self, tag};
 use sealwright_pki::certificate::{self, MAX_CERTIFICATE_BYTES};
 use sealwright_pki::{
-    Certificate, CertificateRequest, DerFault, Error, Identity, Purpose,
+    Certificate, CertificateRequest, ChainFault, DerFault, Error, Identity, Purpose,
     SignedCertificateTimestamp, parse_pem_chain, pem_chain, request, sct, verify_chain,
 };
 use x509_cert::der::{Decode as _, Encode as _};
@@ -24,6 +25,32 @@ fn sample() -> &'static (Authority, Certificate) {
         let certificate = issue(&authority, &workflow_identity(), &key(), &key());
         (authority, certificate)
     })
+}
+
+/// Permitted are a host, a mailbox, a network and a directory name; excluded is a domain.
+fn name_constraints() -> Vec<u8> {
+    let directory = asn1::encode(tag::context_constructed(4), &name_der("x"));
+    let permitted = [
+        asn1::encode(tag::context(6), b"example.com"),
+        asn1::encode(tag::context(1), b"a@b.c"),
+        asn1::encode(tag::context(7), &[10, 0, 0, 0, 255, 0, 0, 0]),
+        directory,
+    ];
+    let excluded = [asn1::encode(tag::context(2), b"example.org")];
+    let subtrees = |number, bases: &[Vec<u8>]| {
+        let subtrees: Vec<_> = bases
+            .iter()
+            .map(|base| asn1::encode_sequence(&[base]))
+            .collect();
+        asn1::encode(tag::context_constructed(number), &subtrees.concat())
+    };
+    asn1::encode_sequence(&[&subtrees(0, &permitted), &subtrees(1, &excluded)])
+}
+
+/// Two keys for forgeries, made once.
+fn forgers() -> &'static (PrivateKey, PrivateKey) {
+    static KEYS: OnceLock<(PrivateKey, PrivateKey)> = OnceLock::new();
+    KEYS.get_or_init(|| (key(), key()))
 }
 
 /// Calls everything that reads; answers whether the bytes parsed.
@@ -106,6 +133,30 @@ proptest! {
             let seconds = tbs.validity().not_after.to_unix_duration().as_secs();
             prop_assert_eq!(ours.not_after(), i64::try_from(seconds).unwrap());
         }
+    }
+
+    #[test]
+    fn changed_name_constraints_never_panic(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3)) {
+        let mut value = name_constraints();
+        for (position, octet) in changes {
+            let position = position.index(value.len());
+            value[position] = octet;
+        }
+        let (signer, subject) = forgers();
+        let root = Forge::authority("a", "a", signer.public_key())
+            .plus(extension(&sealwright_pki::oid::NAME_CONSTRAINTS, true, &value))
+            .sign(signer);
+        let leaf = Forge::leaf("a", subject.public_key()).sign(signer);
+        let verdict = verify_chain(&leaf, &[], &[root], NOW, Purpose::CodeSigning);
+        let constrained = match verdict {
+            Ok(_) => true,
+            Err(Error::Chain(fault)) => matches!(
+                fault,
+                ChainFault::NameConstraints { .. } | ChainFault::UnknownNameConstraints { .. }
+            ),
+            Err(_) => false,
+        };
+        prop_assert!(constrained);
     }
 
     #[test]
