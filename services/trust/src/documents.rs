@@ -331,9 +331,9 @@ impl Documents {
 
     /// The target files by name.
     pub(crate) fn files(&self) -> [(&'static str, Vec<u8>); 3] {
-        let config = json(&self.signing_config);
+        let config = document(&self.signing_config);
         [
-            (TRUSTED_ROOT, json(&self.trusted_root)),
+            (TRUSTED_ROOT, document(&self.trusted_root)),
             (SIGNING_CONFIG, config.clone()),
             (SIGNING_CONFIG_REKOR_V2, config),
         ]
@@ -350,6 +350,30 @@ impl Documents {
             signing_config: serde_json::from_slice(signing_config)
                 .map_err(|error| corrupt(SIGNING_CONFIG, error))?,
         })
+    }
+}
+
+/// A document as clients get it. The serializer writes the offset of a time as `+00:00`; proto3 JSON has it as `Z`, and
+/// parsers that know only that exist.
+pub(crate) fn document<T: serde::Serialize>(message: &T) -> Vec<u8> {
+    let mut value = serde_json::to_value(message).unwrap_or_default();
+    end_times_with_z(&mut value);
+    json(&value)
+}
+
+fn end_times_with_z(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(members) => {
+            for (name, member) in members {
+                let time = matches!(name.as_str(), "start" | "end").then(|| member.as_str());
+                match time.flatten().and_then(|time| time.strip_suffix("+00:00")) {
+                    Some(time) => *member = format!("{time}Z").into(),
+                    None => end_times_with_z(member),
+                }
+            }
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(end_times_with_z),
+        _ => {}
     }
 }
 

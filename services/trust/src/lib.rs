@@ -24,6 +24,8 @@ mod metrics;
 mod repository;
 mod service;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -127,7 +129,7 @@ impl Config {
 }
 
 #[cfg(test)]
-mod tests {
+mod config_tests {
     use super::*;
 
     #[test]

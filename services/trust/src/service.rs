@@ -19,7 +19,7 @@ use tonic::transport::Channel;
 use crate::Config;
 use crate::ceremony::{self, OfflineKeys, repository_dir};
 use crate::disk::{self, FileWrite, read_optional};
-use crate::documents::{Addition, Documents, Entry, guard, json};
+use crate::documents::{Addition, Documents, Entry, document, guard};
 use crate::error::Error;
 use crate::material::{CHALLENGE_LENGTH, admit_all, collect};
 use crate::metrics::Metrics;
@@ -238,14 +238,12 @@ impl Trust {
     }
 
     /// The public routes: `/tuf/`.
-    #[must_use]
     pub fn router(&self) -> Router {
         crate::api::router(repository_dir(&self.shared.state_dir), self.shared.clone())
     }
 
     /// `sealwright.trust.v1.Trust`: to be served in the process or over an authenticated channel, never on a public
     /// listener.
-    #[must_use]
     pub fn control_router(&self) -> Router {
         crate::api::control_router(self.shared.clone())
     }
@@ -424,9 +422,12 @@ impl Trust {
             outcome => outcome?,
         }
         let files = [
-            ("trusted_root.json", json(&documents.trusted_root)),
-            ("signing_config.json", json(&documents.signing_config)),
-            ("trust_config.json", json(&documents.client_trust_config())),
+            ("trusted_root.json", document(&documents.trusted_root)),
+            ("signing_config.json", document(&documents.signing_config)),
+            (
+                "trust_config.json",
+                document(&documents.client_trust_config()),
+            ),
         ];
         for (name, bytes) in files {
             let path = folder.join(name);
@@ -435,6 +436,25 @@ impl Trust {
             }
         }
         Ok(())
+    }
+
+    /// What publishing the staged change would write, for tests that cut it short.
+    #[cfg(test)]
+    pub(crate) async fn planned_writes(&self) -> Vec<FileWrite> {
+        let inner = self.shared.inner.lock().await;
+        let staged = inner.state.staged().cloned().expect("something staged");
+        let envelope = staged.envelope().expect("a readable staged file");
+        let now = self.shared.clock.unix();
+        let planned = self
+            .shared
+            .plan(&inner.repository, &staged, envelope, now)
+            .await;
+        planned.expect("a publication").writes
+    }
+
+    #[cfg(test)]
+    pub(crate) fn now(&self) -> i64 {
+        self.shared.clock.unix()
     }
 
     async fn targets_due(&self) -> bool {
