@@ -185,13 +185,13 @@ fn base64_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D
 fn key_request(key: Option<proto::create_signing_certificate_request::Key>) -> KeyRequest {
     use proto::create_signing_certificate_request::Key;
     match key {
-        Some(Key::CertificateSigningRequest(pem)) if !pem.is_empty() => KeyRequest::Csr(pem.into()),
+        Some(Key::CertificateSigningRequest(pem)) if !pem.is_empty() => KeyRequest::Csr(pem),
         Some(Key::PublicKeyRequest(proto::PublicKeyRequest {
             public_key: Some(key),
             proof_of_possession,
         })) => KeyRequest::PublicKey {
             content: key.content.into_bytes(),
-            proof: proof_of_possession.into(),
+            proof: proof_of_possession,
         },
         _ => KeyRequest::Missing,
     }
@@ -280,11 +280,11 @@ impl Shared {
             kind: MaterialKind::CertificateAuthority.into(),
             url: self.url.clone(),
             operator: self.operator.clone(),
-            public_key: authority.signer.public_key().spki_der().to_vec().into(),
+            public_key: authority.signer.public_key().spki_der().to_vec(),
             chain: authority
                 .chain
                 .iter()
-                .map(|certificate| certificate.der().to_vec().into())
+                .map(|certificate| certificate.der().to_vec())
                 .collect(),
             valid_from: authority.issuer.certificate().not_before(),
             ..Material::default()
@@ -300,7 +300,7 @@ impl Shared {
             )
             .with_internal(error)
         };
-        material.proof_of_possession = proof.map_err(unavailable)?.into();
+        material.proof_of_possession = proof.map_err(unavailable)?;
         Ok(material)
     }
 }

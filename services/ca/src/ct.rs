@@ -247,7 +247,7 @@ impl Submission {
                     .await
                     .map_err(grpc_fault)?
                     .into_inner();
-                Ok(answer.certificates.into_iter().map(Into::into).collect())
+                Ok(answer.certificates.into_iter().collect())
             }
             Self::Http {
                 client, get_roots, ..

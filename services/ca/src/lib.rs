@@ -125,14 +125,12 @@ impl Ca {
     }
 
     /// The public routes, HTTP and gRPC.
-    #[must_use]
     pub fn router(&self) -> Router {
         api::router(self.shared.clone())
     }
 
     /// `sealwright.trust.v1.TrustMaterial`, for the trust service alone: to be served in the process or over an
     /// authenticated channel, never on a public listener.
-    #[must_use]
     pub fn trust_material_router(&self) -> Router {
         api::trust_material_router(self.shared.clone())
     }
