@@ -12,7 +12,7 @@
     missing_docs,
     reason = "generated code; the .proto files carry the documentation"
 )]
-#![expect(clippy::all, reason = "generated code")]
+#![expect(clippy::all, clippy::allow_attributes, reason = "generated code")]
 #![expect(unused_qualifications, reason = "generated code")]
 
 /// Sigstore's packages, nested as protobuf nests them.
@@ -106,5 +106,5 @@ pub mod sealwright {
 
 pub use dev::sigstore::{bundle, common, fulcio, rekor, trustroot};
 pub use io::intoto as dsse;
-/// Timestamps of protobuf, with their JSON form.
-pub use pbjson_types::Timestamp;
+/// Messages of protobuf itself that our services use, with their JSON form.
+pub use pbjson_types::{Empty, Timestamp};

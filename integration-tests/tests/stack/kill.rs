@@ -89,9 +89,9 @@ fn receipt(answer: &Value) -> anyhow::Result<Receipt> {
         .map(hash_of)
         .collect::<Result<Vec<_>, _>>()?;
     sealwright_tlog::proof::verify_inclusion(
-        &leaf_hash(&receipt.body),
         receipt.index,
         receipt.size,
+        &leaf_hash(&receipt.body),
         &hashes,
         &receipt.root,
     )?;
@@ -149,7 +149,7 @@ fn promise(chain: &[String]) -> anyhow::Result<Promise> {
     let sct = scts.first().context("an embedded SCT")?;
     let entry = sealwright_tlog::ct::CtEntry::Precert {
         issuer_key_hash: sealwright_crypto::sha256(issuer.spki_der()),
-        tbs_certificate: sealwright_pki::sct::tbs_without_scts(leaf)?,
+        tbs_certificate: sealwright_pki::sct::precertificate_tbs(leaf.tbs_der())?,
         pre_certificate: Vec::new(),
     };
     let leaf = entry.merkle_tree_leaf(sct.timestamp_ms, &sct.extensions)?;
