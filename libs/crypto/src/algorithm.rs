@@ -21,6 +21,12 @@ pub enum Algorithm {
     EcdsaP384Sha256,
     /// ECDSA on P-521 with SHA-256: what old clients made. Verified, never signed with.
     EcdsaP521Sha256,
+    /// ECDSA on P-256 with SHA-384: on certificates and timestamps of some authorities. Verified, never signed with.
+    EcdsaP256Sha384,
+    /// ECDSA on P-256 with SHA-512: likewise.
+    EcdsaP256Sha512,
+    /// ECDSA on P-384 with SHA-512: likewise.
+    EcdsaP384Sha512,
     /// Ed25519 over the message (RFC 8032).
     Ed25519,
     /// Ed25519ph with an empty context over a SHA-512 digest (RFC 8032).
@@ -173,8 +179,11 @@ impl Algorithm {
             Self::EcdsaP256Sha256 | Self::EcdsaP384Sha256 | Self::EcdsaP521Sha256 => {
                 Some(HashAlgorithm::Sha256)
             }
-            Self::EcdsaP384Sha384 => Some(HashAlgorithm::Sha384),
-            Self::EcdsaP521Sha512 | Self::Ed25519Ph => Some(HashAlgorithm::Sha512),
+            Self::EcdsaP384Sha384 | Self::EcdsaP256Sha384 => Some(HashAlgorithm::Sha384),
+            Self::EcdsaP521Sha512
+            | Self::EcdsaP256Sha512
+            | Self::EcdsaP384Sha512
+            | Self::Ed25519Ph => Some(HashAlgorithm::Sha512),
             Self::Ed25519 => None,
             Self::RsaPkcs1 { hash, .. } | Self::RsaPss { hash, .. } => Some(hash),
         }
@@ -183,8 +192,12 @@ impl Algorithm {
     /// Type of key that the algorithm needs.
     pub fn key_type(self) -> KeyType {
         match self {
-            Self::EcdsaP256Sha256 => KeyType::EcP256,
-            Self::EcdsaP384Sha384 | Self::EcdsaP384Sha256 => KeyType::EcP384,
+            Self::EcdsaP256Sha256 | Self::EcdsaP256Sha384 | Self::EcdsaP256Sha512 => {
+                KeyType::EcP256
+            }
+            Self::EcdsaP384Sha384 | Self::EcdsaP384Sha256 | Self::EcdsaP384Sha512 => {
+                KeyType::EcP384
+            }
             Self::EcdsaP521Sha512 | Self::EcdsaP521Sha256 => KeyType::EcP521,
             Self::Ed25519 | Self::Ed25519Ph => KeyType::Ed25519,
             Self::RsaPkcs1 { bits, .. } | Self::RsaPss { bits, .. } => KeyType::Rsa { bits },

@@ -232,11 +232,15 @@ impl PrivateKey {
     }
 
     fn check_signs(&self, algorithm: Algorithm) -> Result<(), SignError> {
-        let legacy = matches!(
+        let verified_only = matches!(
             algorithm,
-            Algorithm::EcdsaP384Sha256 | Algorithm::EcdsaP521Sha256
+            Algorithm::EcdsaP384Sha256
+                | Algorithm::EcdsaP521Sha256
+                | Algorithm::EcdsaP256Sha384
+                | Algorithm::EcdsaP256Sha512
+                | Algorithm::EcdsaP384Sha512
         );
-        if algorithm.fits(self.key_type()) && !legacy {
+        if algorithm.fits(self.key_type()) && !verified_only {
             return Ok(());
         }
         Err(VerifyError::Mismatch {

@@ -363,13 +363,13 @@ fn weak_algorithms_are_refused() {
     )]);
     path.leaf.algorithm = Some(sha1);
     assert_eq!(path.fault(), ChainFault::WeakAlgorithm { depth: 0 });
-    // An algorithm of another kind of key: the identifier says SHA-384, which P-256 keys of ours do not use.
+    // An algorithm of another kind of key.
     let mut path = Path::new();
-    let sha384 = asn1::encode_sequence(&[&asn1::encode(
+    let ed25519 = asn1::encode_sequence(&[&asn1::encode(
         tag::OBJECT_IDENTIFIER,
-        oid::ECDSA_WITH_SHA384.as_bytes(),
+        oid::ED25519.as_bytes(),
     )]);
-    path.intermediate.algorithm = Some(sha384);
+    path.intermediate.algorithm = Some(ed25519);
     assert_eq!(path.fault(), ChainFault::WeakAlgorithm { depth: 1 });
 }
 
