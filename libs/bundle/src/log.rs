@@ -447,7 +447,12 @@ fn hashed_rekord_leaf(
             hash: hash::leaf_hash(body),
             algorithm: Some(*algorithm),
         }),
-        None => Err(hashed_rekord_difference(position, &entry.body, first)),
+        None => Err(hashed_rekord_difference(
+            position,
+            &entry.body,
+            first,
+            claim,
+        )),
     }
 }
 
@@ -483,7 +488,12 @@ fn unloggable(claim: &Claim<'_>) -> VerifyError {
 }
 
 /// Which part of a body that is not the one expected gives it away.
-fn hashed_rekord_difference(position: usize, body: &[u8], expected: &HashedRekord) -> VerifyError {
+fn hashed_rekord_difference(
+    position: usize,
+    body: &[u8],
+    expected: &HashedRekord,
+    claim: &Claim<'_>,
+) -> VerifyError {
     let Ok(Entry::HashedRekord(found)) = Entry::parse(body) else {
         let found = format!("of {} bytes that is no hashedrekord 0.0.2", body.len());
         return mismatch(position, EntryField::Body, found, "rebuilt from the bundle");
@@ -501,12 +511,7 @@ fn hashed_rekord_difference(position: usize, body: &[u8], expected: &HashedRekor
         );
     }
     if found.signature.verifier != expected.signature.verifier {
-        return mismatch(
-            position,
-            EntryField::Verifier,
-            "of another signer",
-            "of this bundle",
-        );
+        return other_signer(position, claim);
     }
     let (found, expected) = (found.signature.key_details, expected.signature.key_details);
     mismatch(position, EntryField::Body, found, expected)
@@ -554,12 +559,7 @@ fn dsse_leaf(position: usize, entry: &LogEntry, claim: &Claim<'_>) -> Result<Lea
         )
     })?;
     if mine.verifier != verifier {
-        return Err(mismatch(
-            position,
-            EntryField::Verifier,
-            "of another signer",
-            "of this bundle",
-        ));
+        return Err(other_signer(position, claim));
     }
     Ok(Leaf {
         hash: hash::leaf_hash(&entry.body),
@@ -578,6 +578,19 @@ pub(crate) fn mismatch(
         field,
         found: found.to_string(),
         expected: expected.to_string(),
+    }
+}
+
+/// The entry names another certificate, or another key: then the verifier was most likely given the wrong one.
+pub(crate) fn other_signer(entry: usize, claim: &Claim<'_>) -> VerifyError {
+    match claim.bundle.certificate() {
+        Some(_) => mismatch(
+            entry,
+            EntryField::Verifier,
+            "of another signer",
+            "of this bundle",
+        ),
+        None => VerifyError::KeyMismatch { tried: 1 },
     }
 }
 

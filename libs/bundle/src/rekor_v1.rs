@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::bundle::{Content, LogEntry};
 use crate::error::{EntryField, VerifyError};
-use crate::log::{Claim, mismatch};
+use crate::log::{Claim, mismatch, other_signer};
 
 /// The kinds of v1 entry that a bundle may carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -254,12 +254,7 @@ impl Check<'_> {
         if same {
             return Ok(());
         }
-        Err(mismatch(
-            self.position,
-            EntryField::Verifier,
-            "of another signer",
-            "of this bundle",
-        ))
+        Err(other_signer(self.position, self.claim))
     }
 
     fn digest(&self, hash: &HexHash) -> Result<Digest, VerifyError> {

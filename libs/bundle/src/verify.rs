@@ -50,7 +50,9 @@ pub fn verify(
     refuse_repeated_timestamps(bundle)?;
 
     // V3: when the signature existed.
-    let times = verified_times(bundle, root, policy, &claimed, now)?;
+    let observed = observed_times(bundle, root, now)?;
+    enough_times(&observed, policy, &claimed)?;
+    let times = observed.times;
 
     // V4, V5, V6 for certificates; for keys, that they were valid then.
     let (signer, certificate_logs) = match &claimed {
@@ -102,7 +104,7 @@ pub fn verify(
     }
 
     // V12: everything that was shown.
-    let warnings = warnings(root, artifact, algorithm, &logged);
+    let warnings = warnings(root, artifact, algorithm, &logged, &observed.rejected);
     Ok(Verified {
         signer,
         algorithm: algorithm.to_string(),
@@ -324,36 +326,53 @@ fn repeated<T, K: PartialEq>(items: &[T], key: impl Fn(&T) -> K) -> Option<(usiz
     })
 }
 
-/// V3: the times that trusted observers vouch for, and that there are enough of them.
-fn verified_times(
-    bundle: &Bundle,
-    root: &TrustedRoot,
-    policy: &Policy,
-    claimed: &ClaimedSigner<'_>,
-    now: i64,
-) -> Result<Vec<VerifiedTime>, VerifyError> {
-    let mut times = Vec::new();
-    let mut faults = Vec::new();
+/// What observers say about the time.
+struct Observed {
+    times: Vec<VerifiedTime>,
+    /// How many timestamp authorities of distinct operators are among them.
+    authorities: usize,
+    /// Tokens that do not count, and why: no harm as long as enough others do.
+    rejected: Vec<(usize, TimestampFault)>,
+}
+
+/// V3: the times that trusted observers vouch for.
+fn observed_times(bundle: &Bundle, root: &TrustedRoot, now: i64) -> Result<Observed, VerifyError> {
+    let mut observed = Observed {
+        times: Vec::new(),
+        authorities: 0,
+        rejected: Vec::new(),
+    };
     for (position, token) in bundle.timestamps().iter().enumerate() {
         match timestamp_time(token, bundle.signature(), root) {
-            Ok(time) => times.push(time),
-            Err(fault) => faults.push((position, fault)),
+            Ok(time) => observed.times.push(time),
+            Err(fault) => observed.rejected.push((position, fault)),
         }
     }
-    let authorities = distinct_operators(&times);
-    times.extend(log::promised_times(bundle, root, now)?);
+    observed.authorities = distinct_operators(&observed.times);
+    observed
+        .times
+        .extend(log::promised_times(bundle, root, now)?);
+    Ok(observed)
+}
 
+/// V3: there are as many times as the policy asks for, and one at least for a certificate.
+fn enough_times(
+    observed: &Observed,
+    policy: &Policy,
+    claimed: &ClaimedSigner<'_>,
+) -> Result<(), VerifyError> {
     let certificate = matches!(claimed, ClaimedSigner::Certificate(..));
     let need = policy.time_threshold.max(usize::from(certificate));
-    let have = distinct_operators(&times);
-    let enough = have >= need && authorities >= policy.timestamp_authority_threshold;
-    if enough {
-        return Ok(times);
+    let have = distinct_operators(&observed.times);
+    if have >= need && observed.authorities >= policy.timestamp_authority_threshold {
+        return Ok(());
     }
-    if !faults.is_empty() {
-        return Err(VerifyError::TimestampsRejected { faults });
+    if !observed.rejected.is_empty() {
+        return Err(VerifyError::TimestampsRejected {
+            faults: observed.rejected.clone(),
+        });
     }
-    if times.is_empty() {
+    if observed.times.is_empty() {
         return Err(VerifyError::NoTimeSource);
     }
     if have < need {
@@ -363,10 +382,10 @@ fn verified_times(
             need,
         });
     }
-    let need = policy.timestamp_authority_threshold;
+    let (have, need) = (observed.authorities, policy.timestamp_authority_threshold);
     Err(VerifyError::ThresholdNotMet {
         counted: Counted::TimestampAuthorities,
-        have: authorities,
+        have,
         need,
     })
 }
@@ -791,12 +810,18 @@ fn statement_names_artifact(
     if artifact.is_unbound() {
         return Ok(());
     }
-    let digests = artifact.digests(&HashAlgorithm::ALL);
+    let stated = statement.digest_algorithms();
+    let digests = artifact.digests(&stated);
     if digests
         .iter()
         .any(|digest| statement.subject_with(digest).is_some())
     {
         return Ok(());
+    }
+    if let (true, Some(needed)) = (digests.is_empty(), stated.first()) {
+        return Err(VerifyError::DigestUnavailable {
+            needed: needed.short_name().into(),
+        });
     }
     let artifact = digests.iter().map(ToString::to_string).collect();
     Err(VerifyError::SubjectMissing {
@@ -853,6 +878,7 @@ fn warnings(
     artifact: &Artifact<'_>,
     algorithm: Algorithm,
     logged: &Logged,
+    rejected: &[(usize, TimestampFault)],
 ) -> Vec<Warning> {
     let warning = |code, message: String| Warning { code, message };
     let mut warnings: Vec<_> = root
@@ -860,6 +886,12 @@ fn warnings(
         .iter()
         .map(|message| warning("TRUSTED_ROOT", message.clone()))
         .collect();
+    warnings.extend(rejected.iter().map(|(position, fault)| {
+        warning(
+            "TIMESTAMP_REJECTED",
+            format!("timestamp {position} does not count: {fault}"),
+        )
+    }));
     warnings.extend(
         logged
             .unknown()

@@ -6,7 +6,7 @@ use sealwright_bundle::error::Step;
 use sealwright_bundle::statement::{COSIGN_CUSTOM, COSIGN_SIGN};
 use sealwright_bundle::trusted_root::Validity;
 use sealwright_bundle::verdict::{Signer, TimeSource, UnixTime};
-use sealwright_bundle::verify::digest_algorithms;
+use sealwright_bundle::verify::{digest_algorithms, verify_certificate};
 use sealwright_bundle::{
     Artifact, Bundle, IdentityRule, Matcher, Policy, PredicateTypes, TrustedKey, TrustedRoot,
     Verified, VerifyError, verify,
@@ -186,6 +186,11 @@ impl Scenario {
         self.entry().canonicalized_body = edited.into_bytes();
     }
 }
+
+/// A name for what is wrong, and how to make it so.
+type Fault = (&'static str, fn(&mut Scenario));
+/// A name for what is wrong, and how to change a text.
+type Edit = (&'static str, fn(&str) -> String);
 
 fn jane() -> sealwright_bundle::policy::SignerChosen {
     Policy::signed_by_identity(IdentityRule::exact(EMAIL, ISSUER).expect("a rule"))
@@ -477,7 +482,7 @@ fn a_retired_window_beside_the_present_one_does_no_harm() {
     let mut scenario = Scenario::blob();
     let old = Some(window(NOW - 300 * DAY, Some(NOW - 200 * DAY)));
     let mut retired = scenario.root.certificate_authorities[0].clone();
-    retired.valid_for = old.clone();
+    retired.valid_for = old;
     scenario.root.certificate_authorities.insert(0, retired);
     let mut retired = scenario.root.timestamp_authorities[0].clone();
     retired.valid_for = old;
@@ -575,7 +580,7 @@ fn more_entries_timestamps_or_hashes_than_anybody_needs_are_refused() {
 
 #[test]
 fn structural_faults_are_refused() {
-    let faults: [(&str, fn(&mut Scenario)); 9] = [
+    let faults: [Fault; 9] = [
         ("no material", |s| s.bundle.verification_material = None),
         ("no signer", |s| s.material().content = None),
         ("no content", |s| s.bundle.content = None),
@@ -788,7 +793,9 @@ fn one_bad_timestamp_beside_a_good_one_does_no_harm() {
             signed_timestamp: other,
         },
     );
-    assert_eq!(scenario.verified().times().len(), 1);
+    let verified = scenario.verified();
+    assert_eq!(verified.times().len(), 1);
+    assert_eq!(verified.warnings()[0].code, "TIMESTAMP_REJECTED");
 }
 
 #[test]
@@ -911,6 +918,33 @@ fn one_certificate_log_does_not_make_two() {
     let mut scenario = Scenario::blob();
     scenario.policy = jane().blob().certificate_log_threshold(2);
     scenario.refused("THRESHOLD_NOT_MET");
+}
+
+#[test]
+fn a_certificate_can_be_judged_by_itself() {
+    let judge = |scenario: &Scenario, at| {
+        let bundle = Bundle::from_proto(scenario.bundle.clone()).expect("a bundle");
+        verify_certificate(
+            bundle.certificate().expect("a certificate"),
+            &scenario.trusted_root(),
+            at,
+        )
+    };
+    let scenario = Scenario::blob();
+    assert_eq!(judge(&scenario, NOW), Ok(email(EMAIL, ISSUER)));
+    let late = judge(&scenario, NOW + 601).expect_err("too late");
+    assert_eq!(late.code(), "CERTIFICATE_NOT_VALID_AT_TIME");
+    let unlogged = Scenario::blob_signed(
+        &Signing {
+            sct: SctKind::Missing,
+            ..Signing::default()
+        },
+        |_| {},
+    );
+    assert_eq!(
+        judge(&unlogged, NOW).expect_err("not logged").code(),
+        "SCT_MISSING"
+    );
 }
 
 // V6: who signed.
@@ -1062,44 +1096,46 @@ fn one_log_does_not_make_two_and_two_logs_of_one_operator_neither() {
 
 #[test]
 fn a_tampered_checkpoint_is_refused() {
-    let edits: [(&str, fn(&str) -> String, &str); 6] = [
+    let edits: [(Edit, &str); 6] = [
         (
-            "another size",
-            |note| note.replacen("\n6\n", "\n7\n", 1),
+            ("another size", |note| note.replacen("\n6\n", "\n7\n", 1)),
             "CHECKPOINT_SIGNATURE_INVALID",
         ),
         (
-            "another origin",
-            |note| note.replacen("log2026", "log2027", 1),
+            ("another origin", |note| {
+                note.replacen("log2026", "log2027", 1)
+            }),
             "CHECKPOINT_ORIGIN_MISMATCH",
         ),
         (
-            "an extension line",
-            |note| note.replacen("\n\n", "\nextension\n\n", 1),
+            ("an extension line", |note| {
+                note.replacen("\n\n", "\nextension\n\n", 1)
+            }),
             "CHECKPOINT_SIGNATURE_INVALID",
         ),
         (
-            "no signature",
-            |note| {
-                note.split_inclusive("\n\n")
-                    .next()
-                    .expect("a text")
-                    .to_owned()
-            },
+            ("no signature", |note| {
+                note.split_inclusive("\n\n").take(1).collect()
+            }),
             "CHECKPOINT_MALFORMED",
         ),
         (
-            "no root",
-            |note| note.split("\n6\n").next().expect("a line").to_owned() + "\n6\n\n",
+            ("no root", |note| {
+                note.split_inclusive("\n6\n")
+                    .take(1)
+                    .chain(["\n"])
+                    .collect()
+            }),
             "CHECKPOINT_MALFORMED",
         ),
         (
-            "another signer",
-            |note| note.replace("\u{2014} log2026", "\u{2014} log2027"),
+            ("another signer", |note| {
+                note.replace("\u{2014} log2026", "\u{2014} log2027")
+            }),
             "CHECKPOINT_SIGNATURE_INVALID",
         ),
     ];
-    for (name, edit, code) in edits {
+    for ((name, edit), code) in edits {
         let mut scenario = Scenario::blob();
         let edited = edit(scenario.checkpoint());
         assert_ne!(edited, *scenario.checkpoint(), "{name}");
@@ -1142,7 +1178,7 @@ fn a_checkpoint_under_the_right_name_by_the_wrong_key_is_refused() {
 
 #[test]
 fn a_broken_proof_is_refused() {
-    let faults: [(&str, fn(&mut Scenario)); 5] = [
+    let faults: [Fault; 5] = [
         ("a changed hash", |s| s.proof().hashes[0][0] ^= 1),
         ("a missing hash", |s| drop(s.proof().hashes.pop())),
         ("an extra hash", |s| s.proof().hashes.push(vec![0; 32])),
@@ -1191,31 +1227,16 @@ fn an_entry_about_something_else_is_refused() {
 
     let digest = base64::encode(HashAlgorithm::Sha256.digest(ARTIFACT).as_bytes());
     let foreign = base64::encode(HashAlgorithm::Sha256.digest(b"other").as_bytes());
-    let edits: [(&str, Box<dyn Fn(String) -> String>); 5] = [
-        (
-            "the digest",
-            Box::new(move |body: String| body.replace(&digest, &foreign)),
-        ),
-        (
-            "the signature",
-            Box::new(|body: String| body.replace(r#""content":"M"#, r#""content":"N"#)),
-        ),
-        (
-            "the key details",
-            Box::new(|body: String| body.replace("P256_SHA_256", "P384_SHA_384")),
-        ),
-        (
-            "the verifier",
-            Box::new(|body: String| body.replace("x509Certificate", "publicKey")),
-        ),
-        (
-            "its form",
-            Box::new(|body: String| body.replacen('{', "{ ", 1)),
-        ),
+    let edits = [
+        ("the digest", digest.as_str(), foreign.as_str()),
+        ("the signature", r#""content":"M"#, r#""content":"N"#),
+        ("the key details", "P256_SHA_256", "P384_SHA_384"),
+        ("the verifier", "x509Certificate", "publicKey"),
+        ("its form", r#"{"apiVersion"#, r#"{ "apiVersion"#),
     ];
-    for (name, edit) in edits {
+    for (name, from, to) in edits {
         let mut scenario = Scenario::blob();
-        scenario.edit_body(edit);
+        scenario.edit_body(|body| body.replace(from, to));
         let error = scenario.refused("LOG_ENTRY_MISMATCH");
         assert_eq!(error.step(), Step::Log, "{name}");
     }
@@ -1325,6 +1346,16 @@ fn an_attestation_about_another_artifact_is_refused() {
     let mut scenario = Scenario::attestation(COSIGN_CUSTOM);
     scenario.artifact = b"another artifact".to_vec();
     scenario.refused("SUBJECT_MISSING");
+    // The statement has SHA-256 digests, so another digest of the right artifact says nothing.
+    let json = serde_json::to_string(&scenario.bundle).expect("JSON");
+    let given = Artifact::from_digest(HashAlgorithm::Sha512.digest(ARTIFACT));
+    assert_eq!(
+        scenario
+            .verify_json(&json, &given)
+            .expect_err("no SHA-256")
+            .code(),
+        "DIGEST_UNAVAILABLE"
+    );
 }
 
 #[test]
@@ -1417,9 +1448,8 @@ fn a_known_key_is_enough() {
 #[test]
 fn another_key_is_refused() {
     let own = key(KeyType::EcP256);
-    let scenario = Scenario::with_key(&own, by_key(&key(KeyType::EcP256)).blob());
-    scenario.refused("LOG_ENTRY_MISMATCH");
-    let mut scenario = scenario;
+    let mut scenario = Scenario::with_key(&own, by_key(&key(KeyType::EcP256)).blob());
+    scenario.refused("KEY_MISMATCH");
     scenario.material().tlog_entries.clear();
     scenario.policy = scenario.policy.log_threshold(0);
     scenario.refused("SIGNATURE_INVALID");
@@ -1663,7 +1693,7 @@ fn a_promised_time_outside_the_certificate_or_in_the_future_is_refused() {
 
 #[test]
 fn an_old_body_about_something_else_is_refused() {
-    let edits: [(&str, fn(&str) -> String); 6] = [
+    let edits: [Edit; 6] = [
         ("kind", |body| body.replace("hashedrekord", "rekord")),
         ("version", |body| body.replace("0.0.1", "0.0.7")),
         ("digest", |body| {
@@ -1689,15 +1719,16 @@ fn an_old_body_about_something_else_is_refused() {
 // Nothing that is changed verifies as something else.
 
 /// What a verdict means, without the words of the trusted root.
-fn meaning(
-    verified: &Verified,
-) -> (
-    String,
-    Vec<String>,
-    Vec<UnixTime>,
-    Vec<(u64, u64)>,
-    Option<String>,
-) {
+#[derive(Debug, PartialEq)]
+struct Meaning {
+    signer: String,
+    digests: Vec<String>,
+    times: Vec<UnixTime>,
+    entries: Vec<(u64, u64)>,
+    statement: Option<String>,
+}
+
+fn meaning(verified: &Verified) -> Meaning {
     let signer = match verified.signer() {
         Signer::Identity {
             subject,
@@ -1707,17 +1738,17 @@ fn meaning(
         } => format!("{subject} {issuer} {serial}"),
         other => format!("{other:?}"),
     };
-    (
+    Meaning {
         signer,
-        verified.artifact_digests().to_vec(),
-        verified.times().iter().map(|time| time.time).collect(),
-        verified
+        digests: verified.artifact_digests().to_vec(),
+        times: verified.times().iter().map(|time| time.time).collect(),
+        entries: verified
             .logs()
             .iter()
             .map(|entry| (entry.log_index, entry.tree_size))
             .collect(),
-        verified.statement_json().map(str::to_owned),
-    )
+        statement: verified.statement_json().map(str::to_owned),
+    }
 }
 
 fn blob_and_attestation() -> &'static [(Scenario, String, String)] {
