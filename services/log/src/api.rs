@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
+use axum::middleware::map_request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use http::header::HOST;
@@ -99,7 +100,15 @@ pub(crate) fn router(logs: &SignatureLogs) -> Router {
     let max_request = logs.0.iter().map(|one| one.max_request).max().unwrap_or(0);
     let routes = Router::new().route(ENTRIES, post(create_entry).fallback(only_post)).with_state(logs.clone());
     let service = RekorServer::new(Rpc(logs.clone())).max_decoding_message_size(max_request);
-    grpc::mount(routes, service)
+    grpc::mount(routes, service).layer(map_request(keep_authority))
+}
+
+/// Leaves the authority where gRPC methods find it: tonic does not hand out the pseudo header.
+async fn keep_authority(mut request: Request) -> Request {
+    if let Some(authority) = request.uri().authority().cloned() {
+        request.extensions_mut().insert(authority);
+    }
+    request
 }
 
 async fn only_post() -> ServiceError {
@@ -257,8 +266,6 @@ fn http_body(content_type: &str, data: bytes::Bytes) -> HttpBody {
 struct Rpc(SignatureLogs);
 
 impl Rpc {
-    /// tonic hands out the headers without the pseudo header, so the log is chosen by what a layer left in the
-    /// extensions, or by `host`.
     fn log<T>(&self, request: &tonic::Request<T>) -> Result<&SignatureLog, tonic::Status> {
         let authority = request.extensions().get::<http::uri::Authority>().map(http::uri::Authority::as_str);
         let host = request.metadata().get(HOST.as_str()).and_then(|host| host.to_str().ok());

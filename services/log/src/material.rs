@@ -1,0 +1,71 @@
+//! The logs as trust material: origin, key, and proof that this process holds the key.
+//!
+//! Asked for by the trust service alone, in the process or over an authenticated channel.
+
+use axum::Router;
+use sealwright_host::{Reason, ServiceError, grpc};
+use sealwright_proto::sealwright::trust::v1::trust_material_server::{TrustMaterial, TrustMaterialServer};
+use sealwright_proto::sealwright::trust::v1::{DescribeRequest, DescribeResponse, Material, MaterialKind};
+
+use crate::error::Error;
+use crate::kind::Kind;
+use crate::log::Log;
+
+/// What a challenge may have, in bytes; the trust service sends 32.
+const CHALLENGE_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
+
+/// A log with what clients are told of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Described {
+    pub(crate) log: Log,
+    pub(crate) url: String,
+    pub(crate) operator: String,
+}
+
+impl Described {
+    async fn material(&self, challenge: &[u8]) -> Result<Material, Error> {
+        let kind = match self.log.identity().kind {
+            Kind::Rekor => MaterialKind::TransparencyLog,
+            Kind::Ct => MaterialKind::CtLog,
+        };
+        let mut material = Material {
+            kind: kind.into(),
+            url: self.url.clone(),
+            origin: self.log.identity().origin.clone(),
+            operator: self.operator.clone(),
+            public_key: self.log.key().public_key().spki_der().to_vec(),
+            valid_from: self.log.created(),
+            ..Material::default()
+        };
+        let proof = self.log.signer().sign(&material.proof_message(challenge)).await;
+        material.proof_of_possession = proof.map_err(|error| Error::Signer(error.to_string()))?;
+        Ok(material)
+    }
+}
+
+/// The gRPC route.
+pub(crate) fn router(logs: Vec<Described>) -> Router {
+    grpc::mount(Router::new(), TrustMaterialServer::new(Rpc(logs.into())))
+}
+
+#[derive(Debug, Clone)]
+struct Rpc(std::sync::Arc<[Described]>);
+
+#[tonic::async_trait]
+impl TrustMaterial for Rpc {
+    async fn describe(
+        &self,
+        request: tonic::Request<DescribeRequest>,
+    ) -> Result<tonic::Response<DescribeResponse>, tonic::Status> {
+        let challenge = request.into_inner().challenge;
+        if !CHALLENGE_BYTES.contains(&challenge.len()) {
+            let message = format!("The challenge must have 16 to 64 bytes, not {}", challenge.len());
+            return Err(ServiceError::new(Reason::MalformedRequest, message).into());
+        }
+        let mut materials = Vec::new();
+        for log in self.0.iter() {
+            materials.push(log.material(&challenge).await.map_err(ServiceError::from)?);
+        }
+        Ok(tonic::Response::new(DescribeResponse { materials }))
+    }
+}
