@@ -160,6 +160,8 @@ impl<'de> Visitor<'de> for StrictVisitor {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn canonical(text: &str) -> String {
@@ -206,5 +208,39 @@ mod tests {
             encode(&serde_json::json!({"a": 1.5})),
             Err(Problem::NotAnInteger(_))
         ));
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 32, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                prop::collection::btree_map(any::<String>(), inner, 0..6)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_value_and_its_file_have_one_canonical_form(value in any_value()) {
+            let file = serde_json::to_vec_pretty(&value).unwrap();
+            let read = parse(&file).unwrap();
+            prop_assert_eq!(encode(&read).unwrap(), encode(&value).unwrap());
+            prop_assert_eq!(read, value);
+        }
+
+        #[test]
+        fn no_bytes_make_the_parser_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(value) = parse(&bytes) {
+                prop_assert!(encode(&value).is_ok());
+            }
+        }
     }
 }

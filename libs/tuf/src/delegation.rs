@@ -274,4 +274,29 @@ mod tests {
         assert_eq!(bins(5).bin_of("file"), "bin-07");
         assert_eq!(bins(32).bin_of("file"), "bin-3b9c358f");
     }
+
+    /// The definition, by trying everything.
+    fn naive(pattern: &[char], segment: &[char]) -> bool {
+        match (pattern.split_first(), segment.split_first()) {
+            (None, None) => true,
+            (Some(('*', rest)), _) => {
+                (0..=segment.len()).any(|taken| naive(rest, &segment[taken..]))
+            }
+            (Some((wanted, pattern)), Some((found, segment))) => {
+                (*wanted == '?' || wanted == found) && naive(pattern, segment)
+            }
+            _ => false,
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn matching_is_what_its_definition_says(pattern in "[ab*?]{0,8}", segment in "[ab]{0,10}") {
+            let chars = |text: &str| text.chars().collect::<Vec<char>>();
+            proptest::prop_assert_eq!(
+                matches(&pattern, &segment),
+                naive(&chars(&pattern), &chars(&segment))
+            );
+        }
+    }
 }
