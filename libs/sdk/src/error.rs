@@ -1,5 +1,6 @@
 //! What can go wrong for a client, and what it means for whoever asked.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -124,6 +125,9 @@ pub enum Failure {
     /// No connection, or it broke.
     #[error("unreachable: {0}")]
     Unreachable(String),
+    /// The address cannot be asked at all.
+    #[error("the address cannot be used: {0}; expected an http or https URL")]
+    Address(String),
     /// No answer in time.
     #[error("no answer within {} seconds", .0.as_secs_f64())]
     Timeout(Duration),
@@ -230,7 +234,7 @@ impl Error {
     pub fn verdict(&self) -> Verdict {
         match self {
             Self::Input { .. } => Verdict::Usage,
-            Self::File { .. } => Verdict::Usage,
+            Self::File { source, .. } => file_verdict(source.kind()),
             Self::Refused(VerifyError::TrustedRootInvalid { .. }) => Verdict::Undecided,
             Self::Refused(VerifyError::PolicyInvalid { .. })
             | Self::Token(TokenProblem::Missing) => Verdict::Usage,
@@ -295,7 +299,7 @@ impl Failure {
 
     fn code(&self) -> &'static str {
         match self {
-            Self::Unreachable(_) => "SERVICE_UNREACHABLE",
+            Self::Unreachable(_) | Self::Address(_) => "SERVICE_UNREACHABLE",
             Self::Timeout(_) => "SERVICE_TIMEOUT",
             Self::Status(refusal) => refusal
                 .reason
@@ -327,6 +331,20 @@ impl TokenProblem {
             Self::Expired { .. } => "TOKEN_EXPIRED",
             Self::Audience { .. } => "TOKEN_WRONG_AUDIENCE",
         }
+    }
+}
+
+/// A wrong name is the caller's mistake; a full or failing disk decides nothing.
+fn file_verdict(kind: ErrorKind) -> Verdict {
+    match kind {
+        ErrorKind::NotFound
+        | ErrorKind::PermissionDenied
+        | ErrorKind::IsADirectory
+        | ErrorKind::NotADirectory
+        | ErrorKind::InvalidInput
+        | ErrorKind::InvalidFilename
+        | ErrorKind::InvalidData => Verdict::Usage,
+        _ => Verdict::Undecided,
     }
 }
 

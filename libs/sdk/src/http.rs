@@ -154,7 +154,7 @@ impl Http {
     async fn exchange(&self, call: &Call<'_>) -> Result<Bytes, (Failure, Option<Duration>)> {
         let client = self
             .client(call.url)
-            .map_err(|problem| (Failure::Unreachable(problem), None))?;
+            .map_err(|problem| (Failure::Address(problem), None))?;
         let mut request = client
             .request(call.method.clone(), call.url)
             .body(call.body.clone());
@@ -244,7 +244,11 @@ fn unreachable(error: &reqwest::Error) -> Failure {
     while let Some(inner) = cause.source() {
         cause = inner;
     }
-    Failure::Unreachable(cause.to_string())
+    if error.is_builder() {
+        Failure::Address(cause.to_string())
+    } else {
+        Failure::Unreachable(cause.to_string())
+    }
 }
 
 /// Query and user, which may hold secrets, are left out.

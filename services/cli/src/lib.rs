@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser as _;
-use sealwright_sdk::Error;
+use sealwright_sdk::{Error, TokenSource};
 
 use args::{Cli, Command};
 use environment::Environment;
@@ -24,11 +24,7 @@ use output::Report;
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version go to standard output and succeed; anything else is usage.
-            let _ = error.print();
-            return ExitCode::from(u8::from(error.use_stderr()) * output::USAGE);
-        }
+        Err(error) => return usage(&error),
     };
     start_log(cli.verbose);
     let environment = Environment::of_process();
@@ -49,6 +45,25 @@ pub fn main() -> ExitCode {
     // A thread that still reads a slow file must not hold up the exit.
     runtime.shutdown_background();
     output::finish(cli.output, cli.command.name(), outcome)
+}
+
+/// Help and version go to standard output and succeed; anything else is usage. An argument that was misplaced is quoted by the
+/// parser, so one that is a token is taken out first.
+fn usage(error: &clap::Error) -> ExitCode {
+    let mut message = error.render().to_string();
+    for argument in std::env::args().filter(|argument| is_token(argument)) {
+        message = message.replace(argument.trim(), "[identity token]");
+    }
+    if error.use_stderr() {
+        eprint!("{message}");
+        return ExitCode::from(output::USAGE);
+    }
+    print!("{message}");
+    ExitCode::SUCCESS
+}
+
+pub(crate) fn is_token(argument: &str) -> bool {
+    matches!(TokenSource::from_argument(argument), TokenSource::Token(_))
 }
 
 async fn within(

@@ -134,6 +134,14 @@ fn is_standard_input(file: &Path) -> bool {
 
 fn open_artifact(file: &Path) -> Result<Artifact, Error> {
     if !is_standard_input(file) {
+        if file.to_str().is_some_and(crate::is_token) {
+            let problem =
+                "an identity token was given where a file belongs; put it after --identity-token";
+            return Err(Error::Input {
+                what: "FILE".into(),
+                problem: problem.into(),
+            });
+        }
         // Missing files are found before anything is sent.
         std::fs::metadata(file).map_err(|source| Error::File {
             what: "artifact",
