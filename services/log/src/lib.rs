@@ -1,21 +1,39 @@
-//! to be replaced
+//! Transparency logs: a signature log (Rekor v2) and a certificate log (RFC 6962, static-ct-api) on one engine.
+//!
+//! [`Log`] is the engine: it takes admitted entries, makes them durable under a signed checkpoint and proves them. What
+//! is admitted is decided in [`entry`]; [`LogService`] opens every log of a process and serves them, over HTTP and gRPC, on
+//! one listener. The mathematics and formats of logs are `sealwright-tlog`'s; nothing here verifies a bundle.
+
+mod api;
+mod config;
+mod cpu;
+mod ct_api;
 mod dedup;
 pub mod disk;
+pub mod entry;
 mod error;
+mod fsck;
 mod head;
 mod intake;
 mod kind;
 mod log;
+mod material;
 mod metrics;
 mod publisher;
+mod read;
 mod recover;
 mod sequencer;
+mod service;
 mod sign;
 mod tree;
 mod wal;
 
+pub use api::DuplicateMode;
+pub use config::{Config, LogConfig};
 pub use error::Error;
+pub use fsck::{Fault, Report, fsck};
 pub use kind::{BodyLeaf, CertificateLeaf, FinishedLeaf, Kind, Leaf, LeafFacts};
 pub use log::{EngineOptions, EngineParts, Log, LogIdentity, Receipt, TreeHead};
 pub use metrics::Metrics;
+pub use service::{Deps, LogService};
 pub use tree::TileBytes;

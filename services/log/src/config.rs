@@ -1,0 +1,255 @@
+//! `[[log]]`: one section for each log of the process.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sealwright_crypto::{Algorithm, MemorySigner, PrivateKey, Signer};
+use sealwright_host::config::{self, SecretRef};
+use sealwright_pki::{Certificate, parse_pem_chain};
+use serde::Deserialize;
+use url::Url;
+
+use crate::api::DuplicateMode;
+use crate::entry::rekor::LegacyDsse;
+use crate::error::Error;
+use crate::kind::Kind;
+use crate::log::{EngineOptions, LogIdentity};
+
+/// All logs of a process, in the order of the file.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(transparent)]
+pub struct Config {
+    /// One a section.
+    pub logs: Vec<LogConfig>,
+}
+
+/// One `[[log]]`. Unknown keys are refused.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// Short name: lower-case letters, digits and hyphens. In a certificate log's path, in metrics, in file names.
+    pub name: String,
+    /// `rekor` for signatures, `ct` for certificates.
+    pub kind: Kind,
+    /// Base URL as clients see it. The log's origin follows from it and never changes: the host of a signature log, so
+    /// every signature log has a host name of its own; host, port and path of a certificate log, which ends in
+    /// `/ct/<name>`.
+    pub url: String,
+    /// Who runs the log, as trust material names it.
+    pub operator: String,
+    /// Folder of the log; relative to the folder the process keeps its state in. The name, when left out.
+    pub dir: Option<PathBuf>,
+    /// Make the log when the folder holds none. A log is made once; leave it off afterwards, so that a lost disk is an
+    /// error and not an empty log.
+    pub create: bool,
+    /// The key that signs checkpoints: a reference to PKCS #8, SEC 1 or PKCS #1 in PEM. Ed25519 or P-256 for a signature
+    /// log, P-256 for a certificate log.
+    pub key: Option<SecretRef>,
+
+    /// What a resubmitted entry is answered with, in a signature log.
+    pub duplicate_mode: DuplicateMode,
+    /// What to do with DSSE requests, in a signature log.
+    pub legacy_dsse: LegacyDsse,
+    /// Signature algorithms that entries may have, in a signature log, by their registry names. The seven of the registry
+    /// that sign digests, when left out.
+    pub algorithms: Option<Vec<String>>,
+    /// PEM files with the roots that chains must end in, in a certificate log.
+    pub roots: Vec<PathBuf>,
+    /// Largest request that is read.
+    #[serde(with = "config::size")]
+    pub max_request: u64,
+
+    /// Bytes of a segment of the write-ahead log.
+    #[serde(with = "config::size")]
+    pub wal_segment: u64,
+    /// Segments kept ready for when the disk is full or slow.
+    pub wal_spares: usize,
+    /// Most entries in the queue; more are answered with 503.
+    pub queue_entries: usize,
+    /// Most bytes of entries in the queue.
+    #[serde(with = "config::size")]
+    pub queue_bytes: u64,
+    /// Most entries in one batch.
+    pub batch_entries: usize,
+    /// Most bytes of entries in one batch.
+    #[serde(with = "config::size")]
+    pub batch_bytes: u64,
+    /// Tile files, the public checkpoint file and `state.db` follow this long after a change. Receipts and reads over the
+    /// network do not wait for them.
+    #[serde(with = "config::duration")]
+    pub publish_interval: Duration,
+    /// Write partial tiles to files too, so that the `public` folder can be hosted as it is.
+    pub static_partials: bool,
+    /// Receipts wait for tile and checkpoint files as well.
+    pub strict_files: bool,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        let engine = EngineOptions::default();
+        Self {
+            name: String::new(),
+            kind: Kind::Rekor,
+            url: String::new(),
+            operator: String::new(),
+            dir: None,
+            create: false,
+            key: None,
+            duplicate_mode: DuplicateMode::default(),
+            legacy_dsse: LegacyDsse::default(),
+            algorithms: None,
+            roots: Vec::new(),
+            max_request: 4 << 20,
+            wal_segment: engine.segment_bytes,
+            wal_spares: engine.spare_segments,
+            queue_entries: engine.queue_entries,
+            queue_bytes: engine.queue_bytes as u64,
+            batch_entries: engine.batch_entries,
+            batch_bytes: engine.batch_bytes as u64,
+            publish_interval: engine.publish_interval,
+            static_partials: engine.static_partials,
+            strict_files: engine.strict_files,
+        }
+    }
+}
+
+impl LogConfig {
+    /// Loads the configured key; relative paths are looked up in `folder`.
+    ///
+    /// # Errors
+    /// When no key is configured, or it cannot be read.
+    pub fn load_signer(&self, folder: &Path) -> Result<Arc<dyn Signer>, Error> {
+        let key = self.key.as_ref().ok_or_else(|| self.unusable("key is missing; name one, e.g. \"file:log.key\""))?;
+        let secret = key.resolve(folder).map_err(|error| self.unusable(error))?;
+        let pem = secret.expose_str().map_err(|_| self.unusable("key is not PEM text"))?;
+        let key = PrivateKey::from_pem(pem).map_err(|error| self.unusable(format!("key: {error}")))?;
+        Ok(Arc::new(MemorySigner::new(key)))
+    }
+
+    /// Loads the configured roots; relative paths are looked up in `folder`.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or is not PEM certificates.
+    pub fn load_roots(&self, folder: &Path) -> Result<Vec<Certificate>, Error> {
+        let mut roots = Vec::new();
+        for path in &self.roots {
+            let path = folder.join(path);
+            let problem = |error: &dyn std::fmt::Display| self.unusable(format!("roots: {}: {error}", path.display()));
+            let text = std::fs::read_to_string(&path).map_err(|error| problem(&error))?;
+            roots.extend(parse_pem_chain(&text).map_err(|error| problem(&error))?);
+        }
+        Ok(roots)
+    }
+
+    /// Name, kind and origin; refuses a name or URL that no log can have.
+    pub(crate) fn identity(&self) -> Result<LogIdentity, Error> {
+        let named = !self.name.is_empty() && self.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        if !named {
+            return Err(self.unusable("name must be lower-case letters, digits and hyphens"));
+        }
+        let url = Url::parse(&self.url).map_err(|error| self.unusable(format!("url {:?}: {error}", self.url)))?;
+        let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
+        if !matches!(url.scheme(), "http" | "https") || !url.has_host() || !plain {
+            return Err(self.unusable(format!("url {:?} is not a plain http or https address", self.url)));
+        }
+        let base = url.as_str().trim_end_matches('/');
+        let origin = match self.kind {
+            Kind::Rekor if url.path() == "/" => url.host_str().unwrap_or_default().to_owned(),
+            Kind::Rekor => {
+                return Err(self.unusable("url of a signature log has no path: clients append /api/v2 to the host"));
+            }
+            Kind::Ct if url.path().trim_end_matches('/').ends_with(&format!("/ct/{}", self.name)) => {
+                base.split_once("://").map_or(base, |(_, rest)| rest).to_owned()
+            }
+            Kind::Ct => return Err(self.unusable(format!("url of a certificate log ends in /ct/{}", self.name))),
+        };
+        Ok(LogIdentity { name: self.name.clone(), kind: self.kind, origin })
+    }
+
+    pub(crate) fn engine_options(&self) -> Result<EngineOptions, Error> {
+        let size = |bytes: u64| usize::try_from(bytes).map_err(|error| self.unusable(error));
+        Ok(EngineOptions {
+            create: self.create,
+            segment_bytes: self.wal_segment,
+            spare_segments: self.wal_spares,
+            queue_entries: self.queue_entries,
+            queue_bytes: size(self.queue_bytes)?,
+            batch_entries: self.batch_entries,
+            batch_bytes: size(self.batch_bytes)?,
+            publish_interval: self.publish_interval,
+            static_partials: self.static_partials,
+            strict_files: self.strict_files,
+            ..EngineOptions::default()
+        })
+    }
+
+    pub(crate) fn signature_algorithms(&self) -> Result<Option<Vec<Algorithm>>, Error> {
+        let Some(names) = &self.algorithms else { return Ok(None) };
+        let find = |name: &String| {
+            let algorithm = Algorithm::from_cli_name(name).filter(|algorithm| algorithm.hash().is_some());
+            algorithm.ok_or_else(|| {
+                self.unusable(format!("algorithms: {name:?} is no algorithm that signs digests, e.g. ecdsa-sha2-256-nistp256"))
+            })
+        };
+        names.iter().map(find).collect::<Result<Vec<_>, _>>().map(Some)
+    }
+
+    pub(crate) fn max_request_bytes(&self) -> usize {
+        usize::try_from(self.max_request).unwrap_or(usize::MAX)
+    }
+
+    pub(crate) fn unusable(&self, problem: impl ToString) -> Error {
+        Error::Config { log: format!("{:?}", self.name), problem: problem.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(kind: Kind, url: &str) -> Result<String, Error> {
+        let config = LogConfig { name: "dev".into(), kind, url: url.into(), ..LogConfig::default() };
+        config.identity().map(|identity| identity.origin)
+    }
+
+    #[test]
+    fn the_origin_follows_from_the_url() {
+        assert_eq!(origin(Kind::Rekor, "http://127.0.0.1:7700").unwrap(), "127.0.0.1");
+        assert_eq!(origin(Kind::Rekor, "https://log-2026a.example.com/").unwrap(), "log-2026a.example.com");
+        assert_eq!(origin(Kind::Ct, "http://127.0.0.1:7700/ct/dev").unwrap(), "127.0.0.1:7700/ct/dev");
+        assert_eq!(origin(Kind::Ct, "https://ct.example.com/ct/dev/").unwrap(), "ct.example.com/ct/dev");
+    }
+
+    #[test]
+    fn urls_that_clients_could_not_use_are_refused() {
+        for url in ["", "127.0.0.1", "ftp://a", "http://a/?q", "http://u@a", "http://a/log", "http://a/#f"] {
+            assert!(origin(Kind::Rekor, url).is_err(), "{url:?}");
+        }
+        assert!(origin(Kind::Ct, "http://a/ct/other").is_err());
+        assert!(origin(Kind::Ct, "http://a").is_err());
+    }
+
+    #[test]
+    fn a_section_is_read_and_unknown_keys_are_refused() {
+        #[derive(Debug, Deserialize)]
+        struct File {
+            log: Config,
+        }
+        let text = "[[log]]\nname = \"a\"\nurl = \"https://a.example.com\"\nwal_segment = \"8MiB\"\npublish_interval = \"250ms\"\n\
+                    [[log]]\nname = \"b\"\nkind = \"ct\"\nurl = \"https://a.example.com/ct/b\"\nlegacy_dsse = \"reject\"\n";
+        let file: File = config::parse(text, "a.toml").unwrap();
+        let [a, b] = file.log.logs.as_slice() else { panic!("two logs") };
+        assert_eq!((a.wal_segment, a.publish_interval, b.kind), (8 << 20, Duration::from_millis(250), Kind::Ct));
+        let refused = config::parse::<File>("[[log]]\nnmae = \"a\"\n", "a.toml").unwrap_err();
+        assert!(refused.to_string().contains("did you mean `name`"), "{refused}");
+    }
+
+    #[test]
+    fn algorithms_are_named_as_in_the_registry_and_must_sign_digests() {
+        let with = |name: &str| LogConfig { algorithms: Some(vec![name.into()]), ..LogConfig::default() }.signature_algorithms();
+        assert_eq!(with("ed25519-ph").unwrap(), Some(vec![Algorithm::Ed25519Ph]));
+        assert!(with("ed25519").is_err());
+        assert!(with("md5").is_err());
+    }
+}

@@ -1,0 +1,116 @@
+//! Reads over HTTP: checkpoints, tiles, entry bundles, issuers (C2SP tlog-tiles and static-ct-api).
+//!
+//! A tile of a given width never changes, so it may be kept for good; a checkpoint is asked for again each time; what
+//! does not exist yet is never kept. Everything here is public by its nature, and open to web pages of any origin.
+
+use axum::Router;
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use http::header::{ETAG, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use sealwright_host::http::{self as host_http, OCTETS, TEXT};
+use sealwright_host::{Reason, ServiceError};
+use sealwright_tlog::Hash;
+use sealwright_tlog::tile::TileId;
+
+use crate::api::SignatureLogs;
+use crate::log::Log;
+
+/// Media type of a certificate.
+const PKIX_CERT: &str = "application/pkix-cert";
+
+/// Reads of all signature logs of a listener, under `/api/v2`; the log follows from the host.
+pub(crate) fn signature_routes(logs: &SignatureLogs) -> Router {
+    Router::new()
+        .route("/api/v2/checkpoint", get(signature_checkpoint).fallback(only_get))
+        .route("/api/v2/tile/{*tile}", get(signature_tile).fallback(only_get))
+        .with_state(logs.clone())
+}
+
+/// Static reads of one certificate log, under its own prefix.
+pub(crate) fn certificate_routes(prefix: &str, log: &Log) -> Router {
+    Router::new()
+        .route(&format!("{prefix}/checkpoint"), get(certificate_checkpoint).fallback(only_get))
+        .route(&format!("{prefix}/tile/{{*tile}}"), get(certificate_tile).fallback(only_get))
+        .route(&format!("{prefix}/issuer/{{fingerprint}}"), get(issuer).fallback(only_get))
+        .with_state(log.clone())
+}
+
+async fn only_get() -> ServiceError {
+    host_http::method_not_allowed("GET, HEAD")
+}
+
+async fn signature_checkpoint(State(logs): State<SignatureLogs>, request: Request) -> Result<Response, ServiceError> {
+    let log = logs.of_request(request.uri(), request.headers())?;
+    Ok(checkpoint(&log.log))
+}
+
+async fn signature_tile(
+    State(logs): State<SignatureLogs>,
+    Path(path): Path<String>,
+    request: Request,
+) -> Result<Response, ServiceError> {
+    let log = &logs.of_request(request.uri(), request.headers())?.log;
+    tile(log, &path, request.headers()).await
+}
+
+async fn certificate_checkpoint(State(log): State<Log>) -> Response {
+    checkpoint(&log)
+}
+
+async fn certificate_tile(
+    State(log): State<Log>,
+    Path(path): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ServiceError> {
+    tile(&log, &path, &headers).await
+}
+
+async fn issuer(State(log): State<Log>, Path(fingerprint): Path<String>) -> Result<Response, ServiceError> {
+    let lower_case = fingerprint.bytes().all(|byte| !byte.is_ascii_uppercase());
+    let bytes = hex::decode(&fingerprint).ok().filter(|_| lower_case);
+    let fingerprint: Hash = bytes
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or_else(|| malformed("An issuer is named by 64 lower-case hexadecimal digits"))?;
+    let certificate = log.issuer(&fingerprint).await?;
+    Ok(public(host_http::immutable(host_http::bytes(StatusCode::OK, PKIX_CERT, certificate))))
+}
+
+fn checkpoint(log: &Log) -> Response {
+    public(host_http::no_cache(host_http::bytes(StatusCode::OK, TEXT, log.tree_head().checkpoint)))
+}
+
+async fn tile(log: &Log, path: &str, headers: &HeaderMap) -> Result<Response, ServiceError> {
+    let id = TileId::parse(&format!("tile/{path}"));
+    let id = id.map_err(|error| malformed(format!("Not a tile of a log: {error}")))?;
+    let tile = log.tile(id).await?;
+    let tag = entity_tag(log, &tile.id);
+    if headers.get(IF_NONE_MATCH).is_some_and(|seen| seen.as_bytes() == tag.as_bytes()) {
+        return Ok(tagged(host_http::bytes(StatusCode::NOT_MODIFIED, OCTETS, Bytes::new()), tag));
+    }
+    Ok(tagged(host_http::bytes(StatusCode::OK, OCTETS, tile.bytes), tag))
+}
+
+/// A tile's name is as good as its content within one log; the key tells logs apart that were made anew under one name.
+fn entity_tag(log: &Log, id: &TileId) -> String {
+    let [a, b, c, d] = log.key().key_id();
+    format!("\"{a:02x}{b:02x}{c:02x}{d:02x}/{}/{id}\"", log.created())
+}
+
+fn tagged(response: Response, tag: String) -> Response {
+    let mut response = public(host_http::immutable(response));
+    if let Ok(tag) = HeaderValue::try_from(tag) {
+        response.headers_mut().insert(ETAG, tag);
+    }
+    response
+}
+
+fn public(response: Response) -> Response {
+    host_http::allow_any_origin(response).into_response()
+}
+
+fn malformed(message: impl Into<std::borrow::Cow<'static, str>>) -> ServiceError {
+    ServiceError::new(Reason::MalformedRequest, message)
+}
