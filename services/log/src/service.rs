@@ -218,3 +218,6 @@ fn require_distinct(planned: &[Planned]) -> Result<(), Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
