@@ -1,8 +1,243 @@
-//! The assembly.
+//! The assembly: every service of Sealwright in one process, on one port, over one directory.
+//!
+//! [`Stack::start`] is what `sealwrightd dev` runs and what tests run; `up` and `run` bring a configuration instead of
+//! generated keys and take the same path through [`assemble`]. This crate holds no rule of its own about certificates, logs or
+//! trust: it makes keys, opens services, joins their routes and ends them in order.
+//!
+//! The life of a start: the directory is claimed and locked ([`place`]); addresses are bound, so that every URL is known;
+//! keys are read or made ([`keys`]); services are opened, the log first; the listener begins to answer; the trust service
+//! asks the others, over channels in memory, who they are, and publishes; files for clients are written; readiness is asked
+//! for over the port itself; `ready` is said.
+
+mod assemble;
+pub mod cli;
+pub mod config;
 mod console;
+pub mod demo;
+mod dev;
+pub mod doctor;
 pub mod endpoints;
 pub mod error;
 mod files;
+mod fsck;
+pub mod init;
 pub mod keys;
 pub mod place;
+mod probe;
 mod settings;
+mod trust_files;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sealwright_host::SharedClock;
+use sealwright_host::clock::SystemClock;
+use sealwright_host::run::{Drained, Limits, Running, Server};
+use sealwright_host::telemetry::TelemetryConfig;
+
+use assemble::{Parts, Services};
+use endpoints::Endpoints;
+use place::{Kind, Place};
+
+pub use error::Error;
+
+/// How long services may take to finish after the listener has drained; the whole end stays within five seconds.
+const SHUTDOWN_TIME: Duration = Duration::from_millis(800);
+/// How long everything may take to answer after the listener began to.
+const READY_TIME: Duration = Duration::from_secs(10);
+
+/// A development stack to start.
+#[derive(Clone, Debug)]
+pub struct StackConfig {
+    /// Where it keeps keys and state; made when it is new or empty.
+    pub dir: PathBuf,
+    /// Loopback address; `None` is what the directory was made with, or 127.0.0.1:7700. Port 0 takes a free port once.
+    pub listen: Option<SocketAddr>,
+    /// Base URL in certificates and trust files; `None` is what the directory was made with, or `http://` and the address.
+    pub public_url: Option<String>,
+    /// A TLS listener beside the plain one, on loopback.
+    pub tls_listen: Option<SocketAddr>,
+    /// Whom the identity provider approves every login as.
+    pub login: Option<String>,
+    /// The wall clock of every service.
+    pub clock: SharedClock,
+    /// Where metrics and traces go. Logs are the caller's to set up.
+    pub telemetry: TelemetryConfig,
+    /// What outsiders may use up.
+    pub limits: Limits,
+}
+
+impl StackConfig {
+    /// A development stack over `dir` with the defaults.
+    #[must_use]
+    pub fn dev(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            listen: None,
+            public_url: None,
+            tls_listen: None,
+            login: None,
+            clock: SystemClock::shared(),
+            telemetry: TelemetryConfig::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// A running stack. End it with [`Stack::shutdown`]; a stack that is dropped stops serving and writes nothing more.
+#[derive(Debug)]
+pub struct Stack {
+    place: Place,
+    endpoints: Endpoints,
+    running: Running,
+    services: Services,
+    metrics: Option<Running>,
+}
+
+impl Stack {
+    /// Starts a development stack and returns when everything answers and the client files are written.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn start(config: StackConfig) -> Result<Self, Error> {
+        dev::start(config).await
+    }
+
+    /// Starts what a configuration file says, all of it or one role.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn up(config: config::Validated, clock: SharedClock) -> Result<Self, Error> {
+        init::up(config, clock).await
+    }
+
+    /// The directory, absolute.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.place.dir()
+    }
+
+    /// A file below `DIR/client`.
+    #[must_use]
+    pub fn client_file(&self, name: &str) -> PathBuf {
+        self.place.path("client").join(name)
+    }
+
+    /// Base URLs, as in `DIR/endpoints.json`.
+    #[must_use]
+    pub const fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    /// The bound plain addresses.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        self.running.addresses()
+    }
+
+    /// The address of the metrics listener.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics
+            .as_ref()
+            .and_then(|metrics| metrics.addresses().first().copied())
+    }
+
+    /// Returns when a service has stopped for good, with the words for the operator: the process should end with an error.
+    pub async fn stopped(&self) -> String {
+        self.services.stopped().await
+    }
+
+    /// Answers what is under way, then lets each service finish. Takes less than five seconds.
+    pub async fn shutdown(self) {
+        if let Drained::CutOff(connections) = self.running.drain().await {
+            tracing::warn!(connections, "cut off: their requests did not end in time");
+        }
+        if tokio::time::timeout(SHUTDOWN_TIME, self.services.shutdown())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "services did not finish in time; the next start recovers what they left"
+            );
+        }
+        // The lock goes last: nobody else may open what is still being written.
+        drop(self.place);
+    }
+}
+
+/// Opens the parts, serves them, publishes trust and writes the client files: what `dev`, `up` and `run` share.
+async fn launch(
+    place: Place,
+    kind: Kind,
+    server: Server,
+    parts: Parts,
+    endpoints: Endpoints,
+    clock: &SharedClock,
+    metrics_listen: Option<SocketAddr>,
+) -> Result<Stack, Error> {
+    let services = assemble::open(parts, place.dir(), server.registry(), clock).await?;
+    services.register_checks(server.health());
+    let metrics = match metrics_listen {
+        Some(address) => Some(sealwright_host::metrics::listen(
+            server.registry(),
+            address,
+        )?),
+        None => None,
+    };
+    let router = services.router().merge(console::router(kind, &endpoints));
+    let running = server.start(router);
+    let published = tokio::join!(services.publish(), services.warm()).0;
+    let stack = Stack {
+        place,
+        endpoints,
+        running,
+        services,
+        metrics,
+    };
+    match published {
+        Ok(()) => {}
+        Err(error) => {
+            stack.shutdown().await;
+            return Err(error);
+        }
+    }
+    match stack.settle().await {
+        Ok(()) => Ok(stack),
+        Err(error) => {
+            stack.shutdown().await;
+            Err(error)
+        }
+    }
+}
+
+impl Stack {
+    /// Writes the client files and waits until the stack says over its own port that it is ready.
+    async fn settle(&self) -> Result<(), Error> {
+        if let Some(documents) = self.services.documents().await? {
+            trust_files::write(&self.place, &documents)?;
+        }
+        trust_files::write_endpoints(&self.place, &self.endpoints)?;
+        let Some(address) = self.addresses().first().copied() else {
+            return Ok(());
+        };
+        files::write_if_different(
+            &self.place.path("LISTENING"),
+            address.to_string().as_bytes(),
+            files::Readers::All,
+        )?;
+        let began = tokio::time::Instant::now();
+        loop {
+            let what = match probe::get(address, "/readyz").await {
+                Ok((200, _)) => return Ok(()),
+                Ok((status, report)) => format!("/readyz answers {status}: {report}"),
+                Err(error) => format!("/readyz: {error}"),
+            };
+            if began.elapsed() > READY_TIME {
+                return Err(Error::NotReady { what });
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}

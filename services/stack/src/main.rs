@@ -1,3 +1,7 @@
-//! `sealwrightd`.
+//! `sealwrightd`: every server of a Sealwright stack, in one program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sealwright_stack::cli::main()
+}

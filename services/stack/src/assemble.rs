@@ -1,0 +1,320 @@
+//! Opening the services of one process and putting their routes on one port. `dev`, `up` and `run` differ only in the
+//! [`Parts`] they bring.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use sealwright_crypto::Signer;
+use sealwright_host::SharedClock;
+use sealwright_host::grpc::memory_channel;
+use sealwright_host::health::Health;
+use sealwright_host::metrics::Registry;
+use sealwright_host::run::HostConfig;
+use sealwright_log::LogService;
+use sealwright_pki::Certificate;
+use sealwright_trust::ceremony::OfflineKeys;
+use tonic::transport::Channel;
+
+use crate::error::Error;
+use crate::files;
+use crate::keys::Authority;
+
+/// What one process runs; absent roles run elsewhere or not at all.
+#[derive(Debug, Default)]
+pub(crate) struct Parts {
+    pub(crate) ca: Option<CaPart>,
+    pub(crate) tsa: Option<(sealwright_tsa::Config, Authority)>,
+    pub(crate) log: Option<LogPart>,
+    pub(crate) trust: Option<TrustPart>,
+    pub(crate) idp: Option<sealwright_idp::Config>,
+}
+
+/// The certificate authority, and where its CT log is.
+#[derive(Debug)]
+pub(crate) struct CaPart {
+    pub(crate) config: sealwright_ca::Config,
+    pub(crate) authority: Authority,
+    pub(crate) ct: CtPart,
+}
+
+/// The way from the certificate authority to its CT log.
+#[derive(Debug)]
+pub(crate) enum CtPart {
+    /// A log of this process, by name, reached without a socket.
+    Inside {
+        name: String,
+        key: Arc<dyn Signer>,
+        timeout: Duration,
+    },
+    /// A log elsewhere.
+    Elsewhere(sealwright_ca::CtLog),
+}
+
+/// All logs of the process; each keeps a folder below `DIR/log`.
+#[derive(Debug)]
+pub(crate) struct LogPart {
+    pub(crate) config: sealwright_log::Config,
+    /// The key of each log, by its name.
+    pub(crate) signers: Vec<(String, Arc<dyn Signer>)>,
+    /// Roots that every CT log accepts besides those of its section.
+    pub(crate) ct_roots: Vec<Certificate>,
+    /// Logs that are not there yet are made; only a first start says so.
+    pub(crate) create: bool,
+}
+
+/// The trust service.
+#[derive(Debug)]
+pub(crate) struct TrustPart {
+    pub(crate) config: sealwright_trust::Config,
+    /// Keys for snapshot and timestamp; empty lets the service keep its own.
+    pub(crate) online: Vec<Arc<dyn Signer>>,
+    /// Where root and targets keys are, for a process that may publish by itself.
+    pub(crate) offline: Option<PathBuf>,
+}
+
+/// The services of a process, open.
+#[derive(Debug, Default)]
+pub(crate) struct Services {
+    ca: Option<sealwright_ca::Ca>,
+    tsa: Option<sealwright_tsa::Tsa>,
+    logs: Option<LogService>,
+    trust: Option<sealwright_trust::Trust>,
+    idp: Option<sealwright_idp::Idp>,
+    offline: Option<OfflineKeys>,
+}
+
+/// Opens every part; their states are folders below `dir`.
+pub(crate) async fn open(
+    parts: Parts,
+    dir: &Path,
+    registry: &Registry,
+    clock: &SharedClock,
+) -> Result<Services, Error> {
+    let state = |name: &str| {
+        let path = dir.join(name);
+        files::make_private_folder(&path).map(|()| path)
+    };
+    let mut services = Services::default();
+    if let Some(LogPart {
+        config,
+        signers,
+        ct_roots,
+        create,
+    }) = parts.log
+    {
+        let (clock, registry) = (clock.clone(), registry.clone());
+        let deps = sealwright_log::Deps {
+            clock,
+            registry,
+            state: state("log")?,
+            signers,
+            ct_roots,
+            create,
+        };
+        services.logs = Some(
+            LogService::open(config, deps)
+                .await
+                .map_err(Error::service("log"))?,
+        );
+    }
+    let ca = async {
+        let Some(part) = parts.ca else {
+            return Ok(None);
+        };
+        let ct = match part.ct {
+            CtPart::Elsewhere(log) => log,
+            CtPart::Inside { name, key, timeout } => {
+                let router = services
+                    .logs
+                    .as_ref()
+                    .map(LogService::router)
+                    .unwrap_or_default();
+                let channel = memory_channel(&HostConfig::default(), router);
+                sealwright_ca::CtLog::grpc(channel, name, key.public_key().clone(), timeout)
+            }
+        };
+        let Authority { signer, chain } = part.authority;
+        let deps = sealwright_ca::Deps {
+            clock: clock.clone(),
+            registry: registry.clone(),
+            state: state("ca")?,
+            signer,
+            chain,
+            ct,
+        };
+        sealwright_ca::Ca::open(part.config, deps)
+            .await
+            .map(Some)
+            .map_err(Error::service("ca"))
+    };
+    let tsa = async {
+        let Some((config, Authority { signer, chain })) = parts.tsa else {
+            return Ok(None);
+        };
+        let deps = sealwright_tsa::Deps {
+            clock: clock.clone(),
+            registry: registry.clone(),
+            state: state("tsa")?,
+            signer,
+            chain,
+        };
+        sealwright_tsa::Tsa::open(config, deps)
+            .await
+            .map(Some)
+            .map_err(Error::service("tsa"))
+    };
+    let idp = async {
+        let Some(config) = parts.idp else {
+            return Ok(None);
+        };
+        sealwright_idp::Idp::open(config, clock.clone())
+            .await
+            .map(Some)
+            .map_err(Error::service("idp"))
+    };
+    let trust = async {
+        let Some(part) = parts.trust else {
+            return Ok((None, None));
+        };
+        let deps = sealwright_trust::Deps {
+            clock: clock.clone(),
+            registry: registry.clone(),
+            state: state("trust")?,
+            online: part.online,
+        };
+        let opened = match part.offline {
+            Some(offline) => {
+                files::make_private_folder(&offline)?;
+                let opened = sealwright_trust::Trust::open_dev(part.config, deps, &offline).await;
+                opened.map(|(trust, keys)| (Some(trust), Some(keys)))
+            }
+            None => sealwright_trust::Trust::open(part.config, deps)
+                .await
+                .map(|trust| (Some(trust), None)),
+        };
+        opened.map_err(Error::service("trust"))
+    };
+    // The slow one is the provider's key, which is made on the first start only.
+    let (ca, tsa, idp, (trust, offline)) = tokio::try_join!(ca, tsa, idp, trust)?;
+    (
+        services.ca,
+        services.tsa,
+        services.idp,
+        services.trust,
+        services.offline,
+    ) = (ca, tsa, idp, trust, offline);
+    Ok(services)
+}
+
+impl Services {
+    /// Every public route.
+    pub(crate) fn router(&self) -> Router {
+        let mut router = Router::new();
+        if let Some(ca) = &self.ca {
+            router = router.merge(ca.router());
+        }
+        if let Some(tsa) = &self.tsa {
+            router = router.merge(tsa.router());
+        }
+        if let Some(logs) = &self.logs {
+            router = router.merge(logs.router());
+        }
+        if let Some(trust) = &self.trust {
+            router = router.merge(trust.router());
+        }
+        if let Some(idp) = &self.idp {
+            router = router.merge(idp.router());
+        }
+        router
+    }
+
+    /// Registers what readiness depends on.
+    pub(crate) fn register_checks(&self, health: &Health) {
+        health.register(self.logs.iter().flat_map(LogService::checks));
+        health.register(self.ca.iter().flat_map(sealwright_ca::Ca::checks));
+        health.register(self.tsa.iter().flat_map(sealwright_tsa::Tsa::checks));
+        health.register(self.trust.iter().flat_map(sealwright_trust::Trust::checks));
+        health.register(self.idp.iter().flat_map(sealwright_idp::Idp::checks));
+    }
+
+    /// Channels on which the services of this process describe themselves. They exist in memory alone, which is what
+    /// authenticates them: nobody else can be at the other end.
+    fn material_channels(&self) -> Vec<Channel> {
+        let routers = [
+            self.ca
+                .as_ref()
+                .map(sealwright_ca::Ca::trust_material_router),
+            self.tsa
+                .as_ref()
+                .map(sealwright_tsa::Tsa::trust_material_router),
+            self.logs.as_ref().map(LogService::trust_material_router),
+        ];
+        routers
+            .into_iter()
+            .flatten()
+            .map(|router| memory_channel(&HostConfig::default(), router))
+            .collect()
+    }
+
+    /// Where the offline keys are at hand: collects, stages, signs, publishes and activates what is new.
+    pub(crate) async fn publish(&self) -> Result<(), Error> {
+        if let (Some(trust), Some(keys)) = (&self.trust, &self.offline) {
+            trust
+                .publish_dev(keys, &self.material_channels())
+                .await
+                .map_err(Error::service("trust"))?;
+        }
+        Ok(())
+    }
+
+    /// Fetches the keys of identity providers that are served by this very process, once it serves.
+    pub(crate) async fn warm(&self) {
+        if let Some(ca) = &self.ca {
+            ca.warm().await;
+        }
+    }
+
+    /// Returns when a log has stopped for good, with the words for the operator.
+    pub(crate) async fn stopped(&self) -> String {
+        match &self.logs {
+            Some(logs) => {
+                let (name, cause) = logs.stopped().await;
+                format!("log {name} has stopped: {cause}")
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// What the trust service has published, when it has published and runs here.
+    pub(crate) async fn documents(&self) -> Result<Option<sealwright_trust::Documents>, Error> {
+        match &self.trust {
+            Some(trust) => trust
+                .documents()
+                .await
+                .map(Some)
+                .map_err(Error::service("trust")),
+            None => Ok(None),
+        }
+    }
+
+    /// Lets each service finish, the log last: the others still write to it.
+    pub(crate) async fn shutdown(self) {
+        if let Some(trust) = self.trust {
+            trust.shutdown().await;
+        }
+        if let Some(idp) = self.idp {
+            idp.shutdown().await;
+        }
+        if let Some(tsa) = self.tsa {
+            tsa.shutdown().await;
+        }
+        if let Some(ca) = self.ca {
+            ca.shutdown().await;
+        }
+        if let Some(logs) = self.logs {
+            logs.shutdown().await;
+        }
+    }
+}

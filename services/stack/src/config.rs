@@ -1,0 +1,323 @@
+//! One TOML file for a production instance: `[host] [ca] [tsa] [[log]] [trust]`, one section a role.
+//!
+//! The file lies in the instance's directory; relative paths in it are looked up there. A process reads `[host]` and the
+//! sections of the roles it runs: all of them with `up`, one with `run`.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sealwright_crypto::{MemorySigner, PrivateKey};
+use sealwright_host::config::{ConfigError, parse};
+use sealwright_host::run::HostConfig;
+use sealwright_log::Kind as LogKind;
+use serde::Deserialize;
+use url::Url;
+
+use crate::assemble::{CaPart, CtPart, LogPart, Parts, TrustPart};
+use crate::endpoints::{Endpoints, base_url};
+use crate::error::Error;
+use crate::keys::Authority;
+
+/// The file's name within an instance's directory.
+pub const CONFIG_FILE: &str = "sealwright.toml";
+/// Where the online key of the trust root is, within the directory.
+pub(crate) const ONLINE_KEY: &str = "keys/tuf_online.key";
+
+/// What one process can be.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, clap::ValueEnum)]
+pub enum Role {
+    /// The certificate authority.
+    Ca,
+    /// The timestamp authority.
+    Tsa,
+    /// Every `[[log]]`, of signatures and of certificates.
+    Log,
+    /// The trust root.
+    Trust,
+}
+
+impl Role {
+    const ALL: [Self; 4] = [Self::Ca, Self::Tsa, Self::Log, Self::Trust];
+}
+
+/// The file as it is written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Raw {
+    host: HostConfig,
+    ca: Option<sealwright_ca::Config>,
+    tsa: Option<sealwright_tsa::Config>,
+    log: sealwright_log::Config,
+    trust: Option<sealwright_trust::Config>,
+}
+
+/// A configuration whose keys and files have been found.
+#[derive(Debug)]
+pub struct Validated {
+    pub(crate) dir: PathBuf,
+    pub(crate) host: HostConfig,
+    pub(crate) endpoints: Endpoints,
+    pub(crate) parts: Parts,
+}
+
+impl Validated {
+    /// The telemetry section, to be set up before anything is started.
+    #[must_use]
+    pub const fn telemetry(&self) -> &sealwright_host::telemetry::TelemetryConfig {
+        &self.host.telemetry
+    }
+}
+
+/// Reads the file at `path` and everything it names, for all roles or for one.
+///
+/// # Errors
+/// [`Error::Config`] with file, line and nearest name; a service's own words for values it cannot use.
+pub fn load(path: &Path, role: Option<Role>) -> Result<Validated, Error> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    // Services join paths of their own; theirs must not depend on where the process was started.
+    let folder = std::path::absolute(folder).map_err(Error::io(folder))?;
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    let raw: Raw = parse(&text, &path.display().to_string())?;
+    let roles: BTreeSet<Role> = role.map_or_else(|| Role::ALL.into(), |role| [role].into());
+    raw.validate(&folder, &roles, role.is_none())
+}
+
+impl Raw {
+    fn validate(
+        self,
+        folder: &Path,
+        roles: &BTreeSet<Role>,
+        together: bool,
+    ) -> Result<Validated, Error> {
+        let public = self.host.public_url.as_deref().map(base_url).transpose()?;
+        let endpoints = self.endpoints(&public.unwrap_or_else(|| {
+            self.ca
+                .as_ref()
+                .map(|ca| ca.url.clone())
+                .unwrap_or_default()
+        }));
+        let missing = |section: &str| {
+            ConfigError::unusable(section, "the section is missing, and this role needs it")
+        };
+        let mut parts = Parts::default();
+        if roles.contains(&Role::Log) {
+            if self.log.logs.is_empty() && !together {
+                return Err(missing("log").into());
+            }
+            parts.log = logs(self.log, folder)?;
+        }
+        match self.tsa {
+            Some(config) if roles.contains(&Role::Tsa) => {
+                let (signer, chain) = config.load_signer(folder).map_err(Error::service("tsa"))?;
+                parts.tsa = Some((config, Authority { signer, chain }));
+            }
+            None if roles.contains(&Role::Tsa) && !together => return Err(missing("tsa").into()),
+            _ => {}
+        }
+        match self.ca {
+            Some(config) if roles.contains(&Role::Ca) => {
+                parts.ca = Some(authority(config, parts.log.as_ref(), folder)?)
+            }
+            None if roles.contains(&Role::Ca) && !together => return Err(missing("ca").into()),
+            _ => {}
+        }
+        match self.trust {
+            Some(config) if roles.contains(&Role::Trust) => {
+                let online = vec![Arc::new(signer_at(&folder.join(ONLINE_KEY))?) as _];
+                parts.trust = Some(TrustPart {
+                    config,
+                    online,
+                    offline: None,
+                });
+            }
+            None if roles.contains(&Role::Trust) && !together => {
+                return Err(missing("trust").into());
+            }
+            _ => {}
+        }
+        Ok(Validated {
+            dir: folder.to_owned(),
+            host: self.host,
+            endpoints,
+            parts,
+        })
+    }
+
+    fn endpoints(&self, base: &str) -> Endpoints {
+        let mut endpoints = Endpoints::at(base, "", false);
+        let log = |kind| {
+            self.log
+                .logs
+                .iter()
+                .find(|log| log.kind == kind)
+                .map(|log| log.url.clone())
+        };
+        endpoints.ca = self
+            .ca
+            .as_ref()
+            .map(|ca| ca.url.clone())
+            .unwrap_or_default();
+        endpoints.tsa = self
+            .tsa
+            .as_ref()
+            .map(|tsa| tsa.url.clone())
+            .unwrap_or_default();
+        endpoints.log = log(LogKind::Rekor).unwrap_or_default();
+        endpoints.ct = log(LogKind::Ct).unwrap_or_default();
+        endpoints
+    }
+}
+
+fn logs(mut config: sealwright_log::Config, folder: &Path) -> Result<Option<LogPart>, Error> {
+    let mut signers = Vec::new();
+    for log in &mut config.logs {
+        signers.push((
+            log.name.clone(),
+            log.load_signer(folder).map_err(Error::service("log"))?,
+        ));
+        // The service looks relative paths up in its own folder; those of the file are relative to the file.
+        log.roots
+            .iter_mut()
+            .for_each(|path| *path = folder.join(&path));
+        log.load_roots(folder).map_err(Error::service("log"))?;
+        if let Some(dir) = &mut log.dir {
+            *dir = folder.join(&dir);
+        }
+    }
+    let part = LogPart {
+        config,
+        signers,
+        ct_roots: Vec::new(),
+        create: false,
+    };
+    Ok((!part.signers.is_empty()).then_some(part))
+}
+
+/// The certificate authority with its way to the CT log: in memory when the log runs in this process.
+fn authority(
+    config: sealwright_ca::Config,
+    logs: Option<&LogPart>,
+    folder: &Path,
+) -> Result<CaPart, Error> {
+    let (signer, chain) = config.load_signer(folder).map_err(Error::service("ca"))?;
+    let inside = logs.and_then(|logs| {
+        let here = logs
+            .config
+            .logs
+            .iter()
+            .any(|log| log.kind == LogKind::Ct && log.name == config.ct.log);
+        let (_, signer) = logs
+            .signers
+            .iter()
+            .find(|(name, _)| here && *name == config.ct.log)?;
+        Some(signer.clone())
+    });
+    let ct = match inside {
+        Some(key) => CtPart::Inside {
+            name: config.ct.log.clone(),
+            key,
+            timeout: config.ct.timeout,
+        },
+        None => {
+            refuse_plaintext("ca.ct.url", &config.ct.url)?;
+            CtPart::Elsewhere(
+                sealwright_ca::CtLog::open(&config.ct, folder).map_err(Error::service("ca"))?,
+            )
+        }
+    };
+    Ok(CaPart {
+        config,
+        authority: Authority { signer, chain },
+        ct,
+    })
+}
+
+/// Between hosts nothing is said in the clear.
+fn refuse_plaintext(key: &str, url: &str) -> Result<(), Error> {
+    let parsed = Url::parse(url).map_err(|error| {
+        ConfigError::unusable(
+            key,
+            format!("{url:?}: {error}; write e.g. \"https://ct.example.com\""),
+        )
+    })?;
+    let loopback = match parsed.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    };
+    if parsed.scheme() == "https" || loopback {
+        return Ok(());
+    }
+    Err(ConfigError::unusable(
+        key,
+        format!("{url:?} is plaintext to another host; use https"),
+    )
+    .into())
+}
+
+fn signer_at(path: &Path) -> Result<MemorySigner, Error> {
+    let pem = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    PrivateKey::from_pem(&pem)
+        .map(MemorySigner::new)
+        .map_err(Error::key(path))
+}
+
+/// The `[ca]` section as the development stack writes it.
+pub(crate) fn parse_ca(text: &str) -> Result<sealwright_ca::Config, Error> {
+    Ok(parse(text, "the development configuration")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(CONFIG_FILE);
+        std::fs::write(&path, text).unwrap();
+        load(&path, None).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_in_every_section_with_the_nearest_name() {
+        for (text, nearest) in [
+            ("[hots]", "host"),
+            ("[host]\nlistn = []", "listen"),
+            ("[host.limits]\nmax_bodi = \"1MiB\"", "max_body"),
+            ("[ca]\nvalidty = \"1s\"", "validity"),
+            ("[tsa]\npolcy = \"1.2\"", "policy"),
+            ("[[log]]\nnmae = \"a\"", "name"),
+            ("[trust]\noperatr = \"a\"", "operator"),
+        ] {
+            let said = refused(text);
+            assert!(
+                said.contains(&format!("did you mean `{nearest}`?"))
+                    && said.contains("sealwright.toml:"),
+                "{said}"
+            );
+        }
+    }
+
+    #[test]
+    fn plaintext_stays_on_this_machine() {
+        for good in [
+            "https://ct.example.com",
+            "http://127.0.0.1:1",
+            "http://[::1]:1",
+            "http://localhost",
+        ] {
+            refuse_plaintext("ca.ct.url", good).unwrap();
+        }
+        for bad in ["http://ct.example.com", "http://10.0.0.1:7700", ""] {
+            assert!(refuse_plaintext("ca.ct.url", bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! `sealwrightd doctor`: looks at an instance from outside and says what is wrong with it, and what to do.
+
+use std::fs;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock, statvfs};
+use sealwright_pki::{Certificate, parse_pem_chain};
+
+use crate::place::{Kind, kind_of};
+use crate::probe;
+
+/// Below this a log may soon refuse entries.
+const MIN_FREE_BYTES: u64 = 1 << 30;
+const DAY: i64 = 24 * 60 * 60;
+/// Certificates that end within this time are worth a word.
+const SOON_DAYS: i64 = 30;
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Grade {
+    Ok,
+    Warning,
+    Fault,
+}
+
+struct Findings(Vec<(Grade, String)>);
+
+impl Findings {
+    fn add(&mut self, grade: Grade, what: impl Into<String>) {
+        self.0.push((grade, what.into()));
+    }
+}
+
+/// Examines `dir` at `now` (Unix seconds), tells the findings on `out`, and gives whether there is no fault.
+///
+/// # Errors
+/// Only when `out` cannot be written.
+pub async fn doctor(dir: &Path, now: i64, out: &mut impl Write) -> std::io::Result<bool> {
+    let mut findings = Findings(Vec::new());
+    if let Some(kind) = examine_directory(dir, &mut findings) {
+        examine_keys(dir, kind, now, &mut findings);
+        examine_space(dir, &mut findings);
+        examine_server(dir, &mut findings).await;
+    }
+    for (grade, what) in &findings.0 {
+        let word = match grade {
+            Grade::Ok => "ok     ",
+            Grade::Warning => "warning",
+            Grade::Fault => "FAULT  ",
+        };
+        writeln!(out, "{word}  {what}")?;
+    }
+    Ok(findings.0.iter().all(|(grade, _)| *grade < Grade::Fault))
+}
+
+fn examine_directory(dir: &Path, findings: &mut Findings) -> Option<Kind> {
+    match kind_of(dir) {
+        Ok(Some(kind)) => {
+            findings.add(
+                Grade::Ok,
+                format!("{} is a {kind} instance of format 1", dir.display()),
+            );
+            Some(kind)
+        }
+        Ok(None) => {
+            findings.add(
+                Grade::Fault,
+                format!(
+                    "{} holds no instance (there is no FORMAT file)",
+                    dir.display()
+                ),
+            );
+            None
+        }
+        Err(error) => {
+            findings.add(Grade::Fault, error.to_string());
+            None
+        }
+    }
+}
+
+fn examine_keys(dir: &Path, kind: Kind, now: i64, findings: &mut Findings) {
+    for folder in ["keys", "offline"] {
+        for entry in fs::read_dir(dir.join(folder))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let path = entry.path();
+            let key = path.extension().is_some_and(|extension| extension == "key");
+            let mode = entry
+                .metadata()
+                .map_or(0, |metadata| metadata.permissions().mode());
+            if key && mode & 0o077 != 0 {
+                findings.add(
+                    Grade::Fault,
+                    format!("{} is readable by others: chmod 600 it", path.display()),
+                );
+            }
+            if path.extension().is_some_and(|extension| extension == "pem") {
+                examine_chain(&path, now, findings);
+            }
+        }
+    }
+    if kind == Kind::Production && dir.join("offline").exists() {
+        let what = format!(
+            "{} is still here: move it to a medium that is not on this machine",
+            dir.join("offline").display()
+        );
+        findings.add(Grade::Warning, what);
+    }
+}
+
+fn examine_chain(path: &Path, now: i64, findings: &mut Findings) {
+    let read = fs::read_to_string(path).map_err(|error| error.to_string());
+    let chain = read.and_then(|text| parse_pem_chain(&text).map_err(|error| error.to_string()));
+    match chain {
+        Ok(chain) => match chain.iter().map(Certificate::not_after).min() {
+            Some(end) if end <= now => {
+                findings.add(Grade::Fault, format!("{} has ended", path.display()))
+            }
+            Some(end) if end - now < SOON_DAYS * DAY => {
+                findings.add(
+                    Grade::Warning,
+                    format!("{} ends in {} days", path.display(), (end - now) / DAY),
+                );
+            }
+            Some(end) => findings.add(
+                Grade::Ok,
+                format!(
+                    "{} is valid for {} more days",
+                    path.display(),
+                    (end - now) / DAY
+                ),
+            ),
+            None => findings.add(
+                Grade::Fault,
+                format!("{} holds no certificate", path.display()),
+            ),
+        },
+        Err(error) => findings.add(Grade::Fault, format!("{}: {error}", path.display())),
+    }
+}
+
+fn examine_space(dir: &Path, findings: &mut Findings) {
+    match statvfs(dir) {
+        Ok(stat) => {
+            let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+            let grade = if free < MIN_FREE_BYTES {
+                Grade::Warning
+            } else {
+                Grade::Ok
+            };
+            findings.add(grade, format!("{} MiB are free on its disk", free >> 20));
+        }
+        Err(error) => findings.add(Grade::Warning, format!("free space is unknown: {error}")),
+    }
+}
+
+async fn examine_server(dir: &Path, findings: &mut Findings) {
+    if !is_held(dir) {
+        return findings.add(Grade::Ok, "no server is running on it");
+    }
+    let Some(address) = address(dir) else {
+        return findings.add(Grade::Warning, "a server is starting on it");
+    };
+    match probe::get(address, "/readyz").await {
+        Ok((200, _)) => findings.add(Grade::Ok, format!("the server at {address} is ready")),
+        Ok((status, report)) => findings.add(
+            Grade::Fault,
+            format!("the server at {address} is not ready ({status}): {report}"),
+        ),
+        Err(error) => findings.add(
+            Grade::Fault,
+            format!("the server at {address} does not answer: {error}"),
+        ),
+    }
+}
+
+/// Whether a process holds the lock.
+fn is_held(dir: &Path) -> bool {
+    let Ok(file) = fs::File::open(dir.join("LOCK")) else {
+        return false;
+    };
+    flock(&file, FlockOperation::NonBlockingLockShared).is_err()
+}
+
+/// Where the server listens, from the file every start writes.
+fn address(dir: &Path) -> Option<SocketAddr> {
+    fs::read_to_string(dir.join("LISTENING"))
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+}
