@@ -49,6 +49,8 @@ struct Parsed {
     subject: Span,
     spki: Span,
     public_key: OnceLock<Result<PublicKey, KeyError>>,
+    /// The key that made the signature, once one was found to have made it.
+    signed_by: OnceLock<PublicKey>,
     extensions: Vec<ExtensionSpan>,
     scheme: SignatureScheme,
     signature: Span,
@@ -293,11 +295,19 @@ impl Certificate {
     }
 
     /// Checks the issuer's signature with its key. Says nothing about whether that key may issue.
+    ///
+    /// A success is remembered with this certificate and its clones: the certificates of a trust root are asked again
+    /// in every verification, and neither their bytes nor the answer can change.
     pub fn verify_signature(&self, issuer_key: &PublicKey) -> Result<(), Error> {
+        if self.0.signed_by.get() == Some(issuer_key) {
+            return Ok(());
+        }
         let algorithm = self.0.scheme.algorithm(issuer_key.key_type())?;
         issuer_key
             .verify(algorithm, self.tbs_der(), self.signature())
-            .map_err(|_| Error::Signature { what: WHAT })
+            .map_err(|_| Error::Signature { what: WHAT })?;
+        self.0.signed_by.get_or_init(|| issuer_key.clone());
+        Ok(())
     }
 
     /// Whether subject and issuer are the same name.
@@ -478,6 +488,7 @@ fn parse(der: &[u8]) -> Result<Parsed, Error> {
         subject: measure.span(fields.subject.whole),
         spki: measure.span(fields.spki.whole),
         public_key: OnceLock::new(),
+        signed_by: OnceLock::new(),
         extensions,
         scheme: algorithm::parse_signature_algorithm(fields.algorithm.whole)?,
         signature: measure.span(signature),

@@ -355,6 +355,26 @@ fn a_precertificate_is_for_logs_only() {
 }
 
 #[test]
+fn a_remembered_signature_vouches_for_no_other_key() {
+    let path = Path::new();
+    let intermediate = path.intermediate.sign(&path.root_key);
+    let clone = intermediate.clone();
+    let other = key();
+    for certificate in [&intermediate, &clone, &intermediate] {
+        certificate
+            .verify_signature(path.root_key.public_key())
+            .unwrap();
+        let refused = certificate.verify_signature(other.public_key());
+        assert_eq!(
+            refused,
+            Err(Error::Signature {
+                what: "certificate"
+            })
+        );
+    }
+}
+
+#[test]
 fn weak_algorithms_are_refused() {
     let mut path = Path::new();
     let sha1 = asn1::encode_sequence(&[&asn1::encode(
