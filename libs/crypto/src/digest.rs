@@ -240,7 +240,10 @@ mod tests {
 
     #[test]
     fn the_legacy_identifier_is_sha1() {
-        assert_eq!(hex::encode(sha1_identifier(b"abc")), "a9993e364706816aba3e25717850c26c9cd0d89d");
+        assert_eq!(
+            hex::encode(sha1_identifier(b"abc")),
+            "a9993e364706816aba3e25717850c26c9cd0d89d"
+        );
     }
 
     #[test]

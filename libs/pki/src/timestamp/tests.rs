@@ -27,7 +27,11 @@ struct Authorities {
 }
 
 fn name(common_name: &str) -> AuthorityName {
-    AuthorityName { common_name: common_name.to_owned(), organization: "Test".to_owned(), development: true }
+    AuthorityName {
+        common_name: common_name.to_owned(),
+        organization: "Test".to_owned(),
+        development: true,
+    }
 }
 
 fn envelope(number: u8) -> Envelope {
@@ -50,28 +54,54 @@ impl Authorities {
     fn with_key(key: PrivateKey) -> Self {
         let (root_key, intermediate_key) = (generate(KeyType::EcP256), generate(KeyType::EcP256));
         let root = authority::root(&root_key, &name("root"), 1, &envelope(1)).expect("a root");
-        let above = Parent { certificate: &root, key: &root_key };
+        let above = Parent {
+            certificate: &root,
+            key: &root_key,
+        };
         let (subject, purpose) = (intermediate_key.public_key(), Purpose::TimeStamping);
         let intermediate =
-            authority::intermediate(subject, &name("issuer"), purpose, &envelope(2), above).expect("an issuer");
-        let parent = Parent { certificate: &intermediate, key: &intermediate_key };
-        let leaf = authority::time_stamping_leaf(key.public_key(), &name("signer"), &envelope(3), parent).expect("a leaf");
+            authority::intermediate(subject, &name("issuer"), purpose, &envelope(2), above)
+                .expect("an issuer");
+        let parent = Parent {
+            certificate: &intermediate,
+            key: &intermediate_key,
+        };
+        let leaf =
+            authority::time_stamping_leaf(key.public_key(), &name("signer"), &envelope(3), parent)
+                .expect("a leaf");
         let algorithm = key.key_type().default_algorithm();
-        Self { root, intermediate, intermediate_key, leaf, key, algorithm }
+        Self {
+            root,
+            intermediate,
+            intermediate_key,
+            leaf,
+            key,
+            algorithm,
+        }
     }
 
     fn chain(&self) -> Vec<Certificate> {
-        vec![self.leaf.clone(), self.intermediate.clone(), self.root.clone()]
+        vec![
+            self.leaf.clone(),
+            self.intermediate.clone(),
+            self.root.clone(),
+        ]
     }
 
     fn template(&self) -> TokenTemplate {
-        let accuracy = Accuracy { seconds: 1, ..Accuracy::default() };
+        let accuracy = Accuracy {
+            seconds: 1,
+            ..Accuracy::default()
+        };
         TokenTemplate::new(&self.chain(), self.algorithm, Some(accuracy)).expect("a template")
     }
 
     fn respond(&self, template: &TokenTemplate, stamp: &Stamp<'_>) -> Vec<u8> {
         let token = template.prepare(stamp).expect("in range");
-        let signature = self.key.sign(self.algorithm, token.message()).expect("signs");
+        let signature = self
+            .key
+            .sign(self.algorithm, token.message())
+            .expect("signs");
         token.finish(&signature)
     }
 
@@ -80,7 +110,11 @@ impl Authorities {
     }
 
     fn root_alone(&self) -> Authority<'_> {
-        Authority { roots: std::slice::from_ref(&self.root), intermediates: &[], signer: None }
+        Authority {
+            roots: std::slice::from_ref(&self.root),
+            intermediates: &[],
+            signer: None,
+        }
     }
 }
 
@@ -107,15 +141,29 @@ fn check(response: &[u8], authority: &Authority<'_>) -> Result<VerifiedTimestamp
 fn a_token_verifies_with_the_root_alone_and_says_what_was_stamped() {
     let authorities = Authorities::new(KeyType::EcP256);
     let response = authorities.response();
-    let expected = Expectation { nonce: Some(&[0x42]), policy: Some(policy()), ..Expectation::over(DATA) };
+    let expected = Expectation {
+        nonce: Some(&[0x42]),
+        policy: Some(policy()),
+        ..Expectation::over(DATA)
+    };
     let verified = verify(&response, &authorities.root_alone(), &expected).expect("holds");
     assert_eq!(verified.gen_time(), NOW);
     assert_eq!(verified.signer(), &authorities.leaf);
     let timestamp = verified.timestamp();
     assert_eq!(timestamp.serial, [0x11; 20]);
-    assert_eq!(timestamp.accuracy, Some(Accuracy { seconds: 1, millis: 0, micros: 0 }));
+    assert_eq!(
+        timestamp.accuracy,
+        Some(Accuracy {
+            seconds: 1,
+            millis: 0,
+            micros: 0
+        })
+    );
     assert_eq!(timestamp.hashed_message, sha256(DATA));
-    let tsa = timestamp.tsa.as_deref().expect("the authority names itself");
+    let tsa = timestamp
+        .tsa
+        .as_deref()
+        .expect("the authority names itself");
     assert!(tsa.ends_with(authorities.leaf.subject_der()));
     assert_eq!(inspect(&response).as_ref(), Ok(timestamp));
 }
@@ -123,7 +171,10 @@ fn a_token_verifies_with_the_root_alone_and_says_what_was_stamped() {
 #[test]
 fn every_accepted_kind_of_signer_is_believed() {
     let rsa = generate(KeyType::Rsa { bits: 2048 });
-    for authorities in [Authorities::new(KeyType::EcP384), Authorities::with_key(rsa)] {
+    for authorities in [
+        Authorities::new(KeyType::EcP384),
+        Authorities::with_key(rsa),
+    ] {
         check(&authorities.response(), &authorities.root_alone()).expect("holds");
     }
 }
@@ -134,7 +185,10 @@ fn imprints_of_all_accepted_lengths_are_stamped() {
     for algorithm in HashAlgorithm::ALL {
         let digest = algorithm.digest(DATA);
         let imprint = MessageImprint::new(algorithm, digest.as_bytes()).expect("fits");
-        let stamp = Stamp { message_imprint: imprint, ..stamp(&[0; 32]) };
+        let stamp = Stamp {
+            message_imprint: imprint,
+            ..stamp(&[0; 32])
+        };
         let response = authorities.respond(&authorities.template(), &stamp);
         let verified = check(&response, &authorities.root_alone()).expect("holds");
         assert_eq!(verified.timestamp().hash_algorithm, algorithm);
@@ -145,9 +199,16 @@ fn imprints_of_all_accepted_lengths_are_stamped() {
 fn without_certificates_in_the_token_the_trust_material_must_bring_them() {
     let authorities = Authorities::new(KeyType::EcP256);
     let digest = sha256(DATA);
-    let bare = Stamp { with_certificates: false, nonce: None, ..stamp(&digest) };
+    let bare = Stamp {
+        with_certificates: false,
+        nonce: None,
+        ..stamp(&digest)
+    };
     let response = authorities.respond(&authorities.template(), &bare);
-    assert_eq!(check(&response, &authorities.root_alone()).err(), Some(TimestampError::SignerUnknown));
+    assert_eq!(
+        check(&response, &authorities.root_alone()).err(),
+        Some(TimestampError::SignerUnknown)
+    );
     let intermediates = [authorities.intermediate.clone()];
     let full = Authority {
         intermediates: &intermediates,
@@ -160,12 +221,22 @@ fn without_certificates_in_the_token_the_trust_material_must_bring_them() {
 #[test]
 fn a_pinned_signer_excludes_every_other_certificate_of_the_same_root() {
     let authorities = Authorities::new(KeyType::EcP256);
-    let parent = Parent { certificate: &authorities.intermediate, key: &authorities.intermediate_key };
+    let parent = Parent {
+        certificate: &authorities.intermediate,
+        key: &authorities.intermediate_key,
+    };
     let other_key = generate(KeyType::EcP256);
     let other =
-        authority::time_stamping_leaf(other_key.public_key(), &name("other"), &envelope(9), parent).expect("a leaf");
-    let pinned = Authority { signer: Some(&other), ..authorities.root_alone() };
-    assert_eq!(check(&authorities.response(), &pinned).err(), Some(TimestampError::SignerNotPinned));
+        authority::time_stamping_leaf(other_key.public_key(), &name("other"), &envelope(9), parent)
+            .expect("a leaf");
+    let pinned = Authority {
+        signer: Some(&other),
+        ..authorities.root_alone()
+    };
+    assert_eq!(
+        check(&authorities.response(), &pinned).err(),
+        Some(TimestampError::SignerNotPinned)
+    );
 }
 
 #[test]
@@ -176,10 +247,18 @@ fn an_answer_to_another_request_is_refused() {
         verify(&response, &root, &Expectation::over(b"other data")).err(),
         Some(TimestampError::Imprint)
     );
-    let other_nonce = Expectation { nonce: Some(&[0x43]), ..Expectation::over(DATA) };
-    assert_eq!(verify(&response, &root, &other_nonce).err(), Some(TimestampError::Nonce));
-    let other_policy =
-        Expectation { policy: Some(crate::ObjectIdentifier::new_unwrap("1.2.3")), ..Expectation::over(DATA) };
+    let other_nonce = Expectation {
+        nonce: Some(&[0x43]),
+        ..Expectation::over(DATA)
+    };
+    assert_eq!(
+        verify(&response, &root, &other_nonce).err(),
+        Some(TimestampError::Nonce)
+    );
+    let other_policy = Expectation {
+        policy: Some(crate::ObjectIdentifier::new_unwrap("1.2.3")),
+        ..Expectation::over(DATA)
+    };
     assert_eq!(
         verify(&response, &root, &other_policy).err(),
         Some(TimestampError::Policy { found: policy() })
@@ -191,24 +270,54 @@ fn a_foreign_root_and_a_time_outside_the_validity_are_refused() {
     let authorities = Authorities::new(KeyType::EcP256);
     let stranger = Authorities::new(KeyType::EcP256);
     let outcome = check(&authorities.response(), &stranger.root_alone());
-    assert!(matches!(outcome, Err(TimestampError::Chain(_))), "{outcome:?}");
+    assert!(
+        matches!(outcome, Err(TimestampError::Chain(_))),
+        "{outcome:?}"
+    );
     let digest = sha256(DATA);
-    let late = Stamp { gen_time: NOW + 2 * DAY, ..stamp(&digest) };
-    let outcome = check(&authorities.respond(&authorities.template(), &late), &authorities.root_alone());
-    let Err(TimestampError::Chain(fault)) = outcome else { panic!("{outcome:?}") };
-    assert!(matches!(*fault, Error::Chain(ChainFault::Expired { .. })), "{fault:?}");
+    let late = Stamp {
+        gen_time: NOW + 2 * DAY,
+        ..stamp(&digest)
+    };
+    let outcome = check(
+        &authorities.respond(&authorities.template(), &late),
+        &authorities.root_alone(),
+    );
+    let Err(TimestampError::Chain(fault)) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert!(
+        matches!(*fault, Error::Chain(ChainFault::Expired { .. })),
+        "{fault:?}"
+    );
 }
 
 #[test]
 fn a_certificate_that_is_not_for_timestamps_alone_signs_none() {
     let authorities = Authorities::new(KeyType::EcP256);
-    let parent = Parent { certificate: &authorities.intermediate, key: &authorities.intermediate_key };
-    let server = authority::tls_server(authorities.key.public_key(), &["localhost"], &[], &envelope(4), parent)
-        .expect("a server certificate");
-    let template = TokenTemplate::new(&[server, authorities.intermediate.clone()], authorities.algorithm, None)
-        .expect("a template");
+    let parent = Parent {
+        certificate: &authorities.intermediate,
+        key: &authorities.intermediate_key,
+    };
+    let server = authority::tls_server(
+        authorities.key.public_key(),
+        &["localhost"],
+        &[],
+        &envelope(4),
+        parent,
+    )
+    .expect("a server certificate");
+    let template = TokenTemplate::new(
+        &[server, authorities.intermediate.clone()],
+        authorities.algorithm,
+        None,
+    )
+    .expect("a template");
     let response = authorities.respond(&template, &stamp(&sha256(DATA)));
-    assert_eq!(check(&response, &authorities.root_alone()).err(), Some(TimestampError::SignerUsage));
+    assert_eq!(
+        check(&response, &authorities.root_alone()).err(),
+        Some(TimestampError::SignerUsage)
+    );
 }
 
 #[test]
@@ -231,16 +340,41 @@ fn the_signed_attributes_must_bind_content_and_certificate() {
         check(&authorities.respond(&template, &stamp(&digest)), &root).err()
     };
     let refused = |attribute| Some(TimestampError::SignedAttribute { attribute });
-    assert_eq!(bend(&|template| template.content_type.clear()), refused("contentType"));
-    let wrong_type = attribute(names::CONTENT_TYPE, &asn1::encode(tag::OBJECT_IDENTIFIER, names::SIGNED_DATA.as_bytes()));
-    assert_eq!(bend(&|template| template.content_type.clone_from(&wrong_type)), refused("contentType"));
-    assert_eq!(bend(&|template| template.signing_certificate.clear()), refused("signingCertificate"));
+    assert_eq!(
+        bend(&|template| template.content_type.clear()),
+        refused("contentType")
+    );
+    let wrong_type = attribute(
+        names::CONTENT_TYPE,
+        &asn1::encode(tag::OBJECT_IDENTIFIER, names::SIGNED_DATA.as_bytes()),
+    );
+    assert_eq!(
+        bend(&|template| template.content_type.clone_from(&wrong_type)),
+        refused("contentType")
+    );
+    assert_eq!(
+        bend(&|template| template.signing_certificate.clear()),
+        refused("signingCertificate")
+    );
     let other = token::signing_certificate(&authorities.intermediate, &serial);
-    assert_eq!(bend(&|template| template.signing_certificate.clone_from(&other)), refused("signingCertificateV2"));
-    let doubled = [template_attribute(&authorities), template_attribute(&authorities)].concat();
-    assert_eq!(bend(&|template| template.signing_certificate.clone_from(&doubled)), refused("signingCertificateV2"));
+    assert_eq!(
+        bend(&|template| template.signing_certificate.clone_from(&other)),
+        refused("signingCertificateV2")
+    );
+    let doubled = [
+        template_attribute(&authorities),
+        template_attribute(&authorities),
+    ]
+    .concat();
+    assert_eq!(
+        bend(&|template| template.signing_certificate.clone_from(&doubled)),
+        refused("signingCertificateV2")
+    );
     let empty = attribute(names::SIGNING_CERTIFICATE_V2, &[]);
-    assert_eq!(bend(&|template| template.signing_certificate.clone_from(&empty)), refused("signingCertificateV2"));
+    assert_eq!(
+        bend(&|template| template.signing_certificate.clone_from(&empty)),
+        refused("signingCertificateV2")
+    );
 }
 
 fn template_attribute(authorities: &Authorities) -> Vec<u8> {
@@ -253,13 +387,27 @@ fn the_digest_of_the_content_is_compared() {
     let template = authorities.template();
     let digest = sha256(DATA);
     let honest = stamp(&digest);
-    let later = Stamp { gen_time: NOW + 60, ..honest };
-    let (signed, mut token) = (template.prepare(&honest).expect("ok"), template.prepare(&later).expect("ok"));
-    let signature = authorities.key.sign(authorities.algorithm, signed.message()).expect("signs");
+    let later = Stamp {
+        gen_time: NOW + 60,
+        ..honest
+    };
+    let (signed, mut token) = (
+        template.prepare(&honest).expect("ok"),
+        template.prepare(&later).expect("ok"),
+    );
+    let signature = authorities
+        .key
+        .sign(authorities.algorithm, signed.message())
+        .expect("signs");
     // The attributes and signature of one token around the content of another.
     token.signed_attributes = signed.signed_attributes;
     let outcome = check(&token.finish(&signature), &authorities.root_alone());
-    assert_eq!(outcome.err(), Some(TimestampError::SignedAttribute { attribute: "messageDigest" }));
+    assert_eq!(
+        outcome.err(),
+        Some(TimestampError::SignedAttribute {
+            attribute: "messageDigest"
+        })
+    );
 }
 
 #[test]
@@ -270,14 +418,29 @@ fn old_tokens_that_name_the_certificate_by_sha1_are_believed() {
         let hash = sealwright_crypto::digest::sha1_identifier(certificate.der());
         let identifier = asn1::encode_sequence(&[&asn1::encode(tag::OCTET_STRING, &hash)]);
         let identifiers = asn1::encode_sequence(&[&identifier]);
-        attribute(names::SIGNING_CERTIFICATE, &asn1::encode_sequence(&[&identifiers]))
+        attribute(
+            names::SIGNING_CERTIFICATE,
+            &asn1::encode_sequence(&[&identifiers]),
+        )
     };
     template.signing_certificate = identified(&authorities.leaf);
     let digest = sha256(DATA);
-    check(&authorities.respond(&template, &stamp(&digest)), &authorities.root_alone()).expect("holds");
+    check(
+        &authorities.respond(&template, &stamp(&digest)),
+        &authorities.root_alone(),
+    )
+    .expect("holds");
     template.signing_certificate = identified(&authorities.intermediate);
-    let outcome = check(&authorities.respond(&template, &stamp(&digest)), &authorities.root_alone());
-    assert_eq!(outcome.err(), Some(TimestampError::SignedAttribute { attribute: "signingCertificate" }));
+    let outcome = check(
+        &authorities.respond(&template, &stamp(&digest)),
+        &authorities.root_alone(),
+    );
+    assert_eq!(
+        outcome.err(),
+        Some(TimestampError::SignedAttribute {
+            attribute: "signingCertificate"
+        })
+    );
 }
 
 #[test]
@@ -287,19 +450,28 @@ fn several_signers_and_none_are_refused() {
     for copies in [0, 2] {
         let bent = with_signers(&response, copies);
         let outcome = check(&bent, &authorities.root_alone());
-        assert_eq!(outcome.err(), Some(TimestampError::SignerCount { found: copies }));
+        assert_eq!(
+            outcome.err(),
+            Some(TimestampError::SignerCount { found: copies })
+        );
     }
 }
 
 /// The response with its one SignerInfo written `copies` times.
 fn with_signers(response: &[u8], copies: usize) -> Vec<u8> {
-    let mut fields = asn1::only(response, tag::SEQUENCE).expect("a response").reader();
+    let mut fields = asn1::only(response, tag::SEQUENCE)
+        .expect("a response")
+        .reader();
     let status = fields.element().expect("a status");
     let mut content_info = fields.sequence().expect("a token");
     let content_type = content_info.element().expect("a type");
     let explicit = content_info.element().expect("content");
-    let mut signed_data = asn1::only(explicit.value, tag::SEQUENCE).expect("signed data").reader();
-    let head: Vec<u8> = (0..4).flat_map(|_| signed_data.element().expect("four fields").whole.to_vec()).collect();
+    let mut signed_data = asn1::only(explicit.value, tag::SEQUENCE)
+        .expect("signed data")
+        .reader();
+    let head: Vec<u8> = (0..4)
+        .flat_map(|_| signed_data.element().expect("four fields").whole.to_vec())
+        .collect();
     let signer_infos = signed_data.expect(tag::SET).expect("signers");
     let mut out = Writer::new();
     out.sequence(|response| {
@@ -326,15 +498,21 @@ fn a_rejection_is_reported_with_its_failure_and_words() {
         text: "no such policy".to_owned(),
     };
     assert_eq!(inspect(&response), Err(expected.clone()));
-    assert_eq!(expected.to_string(), "the timestamp authority refused: status 2, unacceptedPolicy");
+    assert_eq!(
+        expected.to_string(),
+        "the timestamp authority refused: status 2, unacceptedPolicy"
+    );
 }
 
 #[test]
 fn no_flipped_bit_changes_what_is_believed() {
     let authorities = Authorities::new(KeyType::EcP256);
     let intermediates = [authorities.intermediate.clone()];
-    let authority =
-        Authority { intermediates: &intermediates, signer: Some(&authorities.leaf), ..authorities.root_alone() };
+    let authority = Authority {
+        intermediates: &intermediates,
+        signer: Some(&authorities.leaf),
+        ..authorities.root_alone()
+    };
     let response = authorities.response();
     let honest = check(&response, &authority).expect("holds");
     for position in 0..response.len() {
@@ -354,13 +532,26 @@ fn no_flipped_bit_changes_what_is_believed() {
 #[test]
 fn a_response_of_any_size_beyond_the_cap_is_not_parsed() {
     let huge = vec![0x30; MAX_RESPONSE_BYTES + 1];
-    assert_eq!(inspect(&huge), Err(TimestampError::TooLarge { found: MAX_RESPONSE_BYTES + 1 }));
+    assert_eq!(
+        inspect(&huge),
+        Err(TimestampError::TooLarge {
+            found: MAX_RESPONSE_BYTES + 1
+        })
+    );
 }
 
 #[test]
 fn ed25519_and_an_empty_chain_make_no_template() {
     let authorities = Authorities::new(KeyType::EcP256);
     let template = TokenTemplate::new(&authorities.chain(), Algorithm::Ed25519, None);
-    assert_eq!(template.err(), Some(TemplateError::Algorithm { algorithm: Algorithm::Ed25519 }));
-    assert_eq!(TokenTemplate::new(&[], authorities.algorithm, None).err(), Some(TemplateError::EmptyChain));
+    assert_eq!(
+        template.err(),
+        Some(TemplateError::Algorithm {
+            algorithm: Algorithm::Ed25519
+        })
+    );
+    assert_eq!(
+        TokenTemplate::new(&[], authorities.algorithm, None).err(),
+        Some(TemplateError::EmptyChain)
+    );
 }
