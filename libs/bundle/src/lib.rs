@@ -5,6 +5,18 @@
 //! to read, next to the mathematics of `sealwright-crypto`, `sealwright-pki` and `sealwright-tlog`.
 //! The whole sequence of checks is one function, [`verify::verify`].
 //!
+//! ```
+//! use sealwright_bundle::{Artifact, Bundle, IdentityRule, Policy, TrustedRoot, Verified, VerifyError};
+//!
+//! fn signed_by_jane(bundle: &[u8], root: &[u8], file: &[u8], now: i64) -> Result<Verified, VerifyError> {
+//!     let jane = IdentityRule::exact("jane@example.com", "https://accounts.example.com")?;
+//!     let policy = Policy::signed_by_identity(jane).blob();
+//!     let bundle = Bundle::parse(bundle)?;
+//!     let root = TrustedRoot::parse(root)?;
+//!     sealwright_bundle::verify(&bundle, &Artifact::from_bytes(file), &root, &policy, now)
+//! }
+//! ```
+//!
 //! It reads no file, opens no connection and asks no clock. Fetching trust material is
 //! `sealwright-tuf`'s, signing and the services are `sealwright-sdk`'s.
 //!
@@ -15,7 +27,7 @@
 //! | [`policy`] | whom and what a verifier accepts |
 //! | [`artifact`] | the digests of what was signed |
 //! | [`statement`] | in-toto statements |
-//! | [`verify`] | the checks V1 to V12 in their order |
+//! | [`mod@verify`] | the checks V1 to V12 in their order |
 //! | [`verdict`] | what a successful verification has shown |
 //! | [`error`] | why a verification failed |
 //! | [`signing_config`] | which services to sign with |

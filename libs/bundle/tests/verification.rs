@@ -1849,3 +1849,37 @@ fn the_signer_material_of_a_parsed_bundle_is_at_hand() {
     let found = sealwright_pki::Identity::from_certificate(leaf).expect("an identity");
     assert_eq!(found, own_identity);
 }
+
+/// Not a test of right or wrong: prints what a verification costs. `cargo test --release -- --ignored --nocapture cost`.
+#[test]
+#[ignore = "prints figures; run it in a release build"]
+fn cost_of_a_verification() {
+    let rounds = 2000_u32;
+    let measure = |what: &str, step: &mut dyn FnMut()| {
+        let started = std::time::Instant::now();
+        (0..rounds).for_each(|_| step());
+        println!(
+            "{what}: {:.1} us",
+            started.elapsed().as_secs_f64() * 1e6 / f64::from(rounds)
+        );
+    };
+    for (name, scenario) in [
+        ("blob", Scenario::blob()),
+        ("attestation", Scenario::attestation(COSIGN_CUSTOM)),
+    ] {
+        let json = serde_json::to_string(&scenario.bundle).expect("JSON");
+        let root_json = serde_json::to_string(&scenario.root).expect("JSON");
+        let root = scenario.trusted_root();
+        let bundle = Bundle::parse(json.as_bytes()).expect("a bundle");
+        let artifact = Artifact::from_bytes(ARTIFACT);
+        measure(&format!("{name}: parse the trusted root"), &mut || {
+            drop(TrustedRoot::parse(root_json.as_bytes()).expect("a root"));
+        });
+        measure(&format!("{name}: parse the bundle"), &mut || {
+            drop(Bundle::parse(json.as_bytes()).expect("a bundle"))
+        });
+        measure(&format!("{name}: verify"), &mut || {
+            drop(verify(&bundle, &artifact, &root, &scenario.policy, NOW).expect("verified"));
+        });
+    }
+}
