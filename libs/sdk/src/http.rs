@@ -42,8 +42,8 @@ pub struct HttpOptions {
     pub connect_timeout: Duration,
     /// PEM certificates of further TLS roots, besides the platform's.
     pub extra_roots_pem: Vec<u8>,
-    /// The trace all requests belong to.
-    pub trace: TraceContext,
+    /// The trace all requests belong to; one of our own when left out.
+    pub trace: Option<TraceContext>,
 }
 
 impl Default for HttpOptions {
@@ -52,7 +52,7 @@ impl Default for HttpOptions {
             attempt_timeout: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(10),
             extra_roots_pem: Vec::new(),
-            trace: TraceContext::fresh(),
+            trace: None,
         }
     }
 }
@@ -62,6 +62,7 @@ impl Default for HttpOptions {
 #[derive(Debug)]
 pub struct Http {
     options: HttpOptions,
+    trace: OnceLock<TraceContext>,
     plain: OnceLock<Result<reqwest::Client, String>>,
     tls: OnceLock<Result<reqwest::Client, String>>,
 }
@@ -111,6 +112,7 @@ impl Http {
     pub fn new(options: HttpOptions) -> Self {
         Self {
             options,
+            trace: OnceLock::new(),
             plain: OnceLock::new(),
             tls: OnceLock::new(),
         }
@@ -120,6 +122,13 @@ impl Http {
     #[must_use]
     pub fn options(&self) -> &HttpOptions {
         &self.options
+    }
+
+    /// The trace all requests belong to.
+    pub fn trace(&self) -> TraceContext {
+        *self
+            .trace
+            .get_or_init(|| self.options.trace.unwrap_or_else(TraceContext::fresh))
     }
 
     /// Sends until there is an answer or no hope.
@@ -161,7 +170,7 @@ impl Http {
         for (name, value) in call.headers {
             request = request.header(name, *value);
         }
-        request = request.header(TRACEPARENT, self.options.trace.traceparent());
+        request = request.header(TRACEPARENT, self.trace().traceparent());
         let response = request
             .send()
             .await

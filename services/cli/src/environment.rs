@@ -21,9 +21,7 @@ impl Environment {
     pub(crate) fn of_process() -> Self {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let mut options = HttpOptions::default();
-        if let Some(parent) = variable("TRACEPARENT") {
-            options.trace = TraceContext::continued(&parent);
-        }
+        options.trace = variable("TRACEPARENT").map(|parent| TraceContext::continued(&parent));
         let configuration = variable("XDG_CONFIG_HOME").map(PathBuf::from);
         let configuration =
             configuration.or_else(|| Some(PathBuf::from(variable("HOME")?).join(".config")));

@@ -204,8 +204,8 @@ impl Instance {
 
     pub(crate) fn context_with(&self, change: impl FnOnce(&mut HttpOptions)) -> SigningContext {
         let mut options = HttpOptions::default();
-        options.trace =
-            TraceContext::continued("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        options.trace = Some(TraceContext::continued(parent));
         change(&mut options);
         SigningContext::new(
             self.trust.clone(),
