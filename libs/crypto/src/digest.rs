@@ -69,15 +69,6 @@ impl HashAlgorithm {
         }
     }
 
-    /// Object identifier (NIST CSOR), dotted.
-    pub fn oid(self) -> &'static str {
-        match self {
-            Self::Sha256 => "2.16.840.1.101.3.4.2.1",
-            Self::Sha384 => "2.16.840.1.101.3.4.2.2",
-            Self::Sha512 => "2.16.840.1.101.3.4.2.3",
-        }
-    }
-
     /// Digest of `data` in one go.
     pub fn digest(self, data: &[u8]) -> Digest {
         Digest {
