@@ -1,10 +1,14 @@
 //! As much DER as a key needs: a strict reader of definite lengths and a writer.
+//!
+//! The whole of ASN.1 is `sealwright-pki`'s, which stands above this crate and has faults of its own to tell; keys and
+//! signatures need a fraction of it and one fault, so the two do not share their reader.
 
 use crate::KeyError;
 
 pub(crate) const INTEGER: u8 = 0x02;
 pub(crate) const BIT_STRING: u8 = 0x03;
 pub(crate) const OCTET_STRING: u8 = 0x04;
+pub(crate) const NULL: u8 = 0x05;
 pub(crate) const OID: u8 = 0x06;
 pub(crate) const SEQUENCE: u8 = 0x30;
 

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// `1.2.840.10045.2.1`
-const OID_EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
+pub(crate) const OID_EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
 /// `1.2.840.10045.3.1.7`
 pub(crate) const OID_P256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
 /// `1.3.132.0.34`
@@ -114,24 +114,15 @@ impl PublicKey {
         let raw = info.bits()?;
         info.finish()?;
         let key_type = match oid {
-            OID_EC => {
-                let curve = algorithm.value(der::OID)?;
-                curve_by_oid(curve).ok_or_else(|| KeyError::Unsupported {
-                    found: format_oid(curve),
-                })?
-            }
+            OID_EC => curve_by_oid(algorithm.value(der::OID)?)?,
             OID_ED25519 => KeyType::Ed25519,
             OID_RSA => {
-                algorithm.value(0x05)?;
+                algorithm.nested(der::NULL)?.finish()?;
                 KeyType::Rsa {
                     bits: modulus_bits(raw)?,
                 }
             }
-            other => {
-                return Err(KeyError::Unsupported {
-                    found: format_oid(other),
-                });
-            }
+            other => return Err(unsupported(other)),
         };
         algorithm.finish()?;
         Self::checked(spki.to_vec(), raw.to_vec(), key_type)
@@ -439,7 +430,7 @@ fn spki_der(key_type: KeyType, raw: &[u8]) -> Vec<u8> {
         KeyType::EcP384 => [oid(OID_EC), oid(OID_P384)].concat(),
         KeyType::EcP521 => [oid(OID_EC), oid(OID_P521)].concat(),
         KeyType::Ed25519 => oid(OID_ED25519),
-        KeyType::Rsa { .. } => [oid(OID_RSA), vec![0x05, 0x00]].concat(),
+        KeyType::Rsa { .. } => [oid(OID_RSA), der::write(der::NULL, &[])].concat(),
     };
     let algorithm = der::write(der::SEQUENCE, &[&algorithm]);
     der::write(
@@ -448,12 +439,18 @@ fn spki_der(key_type: KeyType, raw: &[u8]) -> Vec<u8> {
     )
 }
 
-pub(crate) fn curve_by_oid(oid: &[u8]) -> Option<KeyType> {
+pub(crate) fn curve_by_oid(oid: &[u8]) -> Result<KeyType, KeyError> {
     match oid {
-        OID_P256 => Some(KeyType::EcP256),
-        OID_P384 => Some(KeyType::EcP384),
-        OID_P521 => Some(KeyType::EcP521),
-        _ => None,
+        OID_P256 => Ok(KeyType::EcP256),
+        OID_P384 => Ok(KeyType::EcP384),
+        OID_P521 => Ok(KeyType::EcP521),
+        other => Err(unsupported(other)),
+    }
+}
+
+pub(crate) fn unsupported(oid: &[u8]) -> KeyError {
+    KeyError::Unsupported {
+        found: format_oid(oid),
     }
 }
 
@@ -593,6 +590,26 @@ mod tests {
                 assert!(PublicKey::from_spki_der(&spki[..cut]).is_err());
             }
             assert!(PublicKey::from_spki_der(&[spki, &[0]].concat()).is_err());
+        }
+    }
+
+    #[test]
+    fn an_rsa_key_has_one_encoding() {
+        let key = PrivateKey::generate(KeyType::Rsa { bits: 2048 }).unwrap();
+        let raw = key.public_key().raw();
+        let with_parameters = |parameters: &[u8]| {
+            let algorithm = [der::write(der::OID, &[OID_RSA]), parameters.to_vec()].concat();
+            PublicKey::from_spki_der(&der::write(
+                der::SEQUENCE,
+                &[
+                    &der::write(der::SEQUENCE, &[&algorithm]),
+                    &der::write(der::BIT_STRING, &[&[0], raw]),
+                ],
+            ))
+        };
+        assert!(with_parameters(&[5, 0]).is_ok());
+        for parameters in [&[][..], &[5, 1, 0], &[5, 0, 5, 0], &[4, 0]] {
+            assert!(with_parameters(parameters).is_err(), "{parameters:?}");
         }
     }
 

@@ -75,16 +75,11 @@ impl PrivateKey {
         let pair = match algorithm.value(der::OID)? {
             key::OID_ED25519 => Pair::Ed25519(ed25519_pair(info.value(der::OCTET_STRING)?)?),
             key::OID_RSA => Pair::Rsa(rsa::KeyPair::from_pkcs8(pkcs8).map_err(|_| malformed)?),
-            _ => {
-                let curve = algorithm.value(der::OID)?;
-                let signing =
-                    key::curve_by_oid(curve)
-                        .and_then(ec_signing)
-                        .ok_or(KeyError::Unsupported {
-                            found: "another curve than P-256, P-384 and P-521".to_owned(),
-                        })?;
+            key::OID_EC => {
+                let signing = signing_on(algorithm.value(der::OID)?)?;
                 Pair::Ec(EcdsaKeyPair::from_private_key_der(signing, pkcs8).map_err(|_| malformed)?)
             }
+            other => return Err(key::unsupported(other)),
         };
         Self::from_pair(pair)
     }
@@ -118,13 +113,7 @@ impl PrivateKey {
         outer.finish()?;
         private.unsigned()?;
         private.value(der::OCTET_STRING)?;
-        let curve = private.nested(0xa0)?.value(der::OID)?;
-        let signing =
-            key::curve_by_oid(curve)
-                .and_then(ec_signing)
-                .ok_or(KeyError::Unsupported {
-                    found: "another curve than P-256, P-384 and P-521".to_owned(),
-                })?;
+        let signing = signing_on(private.nested(0xa0)?.value(der::OID)?)?;
         let pair = EcdsaKeyPair::from_private_key_der(signing, sec1)
             .map_err(|_| KeyError::Malformed { expected: EXPECTED })?;
         Self::from_pair(Pair::Ec(pair))
@@ -290,6 +279,11 @@ fn ed25519_pair(private_key: &[u8]) -> Result<Ed25519KeyPair, KeyError> {
         .map_err(|_| KeyError::Malformed { expected: EXPECTED })
 }
 
+/// How keys on the curve with this identifier sign.
+fn signing_on(curve: &[u8]) -> Result<&'static EcdsaSigningAlgorithm, KeyError> {
+    ec_signing(key::curve_by_oid(curve)?).ok_or_else(|| key::unsupported(curve))
+}
+
 fn ec_signing(key_type: KeyType) -> Option<&'static EcdsaSigningAlgorithm> {
     match key_type {
         KeyType::EcP256 => Some(&backend::ECDSA_P256_SHA256_ASN1_SIGNING),
@@ -413,6 +407,32 @@ mod tests {
             assert_eq!(again.public_key(), key.public_key());
             assert!(!format!("{key:?}").contains("PRIVATE"));
         }
+    }
+
+    #[test]
+    fn a_private_key_of_a_foreign_kind_is_named() {
+        let pkcs8 = |algorithm: &[u8]| {
+            let parts = [
+                der::write_unsigned(&[]),
+                der::write(der::SEQUENCE, &[algorithm]),
+                der::write(der::OCTET_STRING, &[&[4, 0]]),
+            ];
+            PrivateKey::from_pkcs8_der(&der::write(der::SEQUENCE, &[&parts.concat()]))
+                .map(drop)
+                .unwrap_err()
+        };
+        // X25519, 1.3.101.110
+        let x25519 = pkcs8(&der::write(der::OID, &[&[0x2b, 0x65, 0x6e]]));
+        let found = "1.3.101.110".to_owned();
+        assert_eq!(x25519, KeyError::Unsupported { found });
+        // secp256k1, 1.3.132.0.10
+        let ec = der::write(der::OID, &[key::OID_EC]);
+        let curve = der::write(der::OID, &[&[0x2b, 0x81, 0x04, 0x00, 0x0a]]);
+        let found = "1.3.132.0.10".to_owned();
+        assert_eq!(
+            pkcs8(&[ec, curve].concat()),
+            KeyError::Unsupported { found }
+        );
     }
 
     #[test]
