@@ -273,10 +273,10 @@ for name in sys.argv[4:]:
         .run()?
         .success()?;
     assert_eq!(shown.lines().count(), 2, "{shown}");
-    let downloaded = fs::read(out.path().join("store/targets/trusted_root.json"))?;
-    assert_eq!(
-        downloaded,
-        fs::read(daemon.client_file("trusted_root.json"))?
-    );
+    let json = |path: &Path| -> anyhow::Result<serde_json::Value> {
+        Ok(serde_json::from_slice(&fs::read(path)?)?)
+    };
+    let downloaded = json(&out.path().join("store/targets/trusted_root.json"))?;
+    assert_eq!(downloaded, json(&daemon.client_file("trusted_root.json"))?);
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use sealwright_integration_tests::{Daemon, EMAIL, Tool, artifact, http};
+use sealwright_integration_tests::{Daemon, EMAIL, Tool, artifact, http, workspace_root};
 use serde_json::Value;
 
 fn json(path: &std::path::Path) -> anyhow::Result<Value> {
@@ -401,5 +401,62 @@ fn one_certificate_serves_many_files() -> anyhow::Result<()> {
         certificates.insert(json(&bundle)?["verificationMaterial"]["certificate"].to_string());
     }
     assert_eq!(certificates.len(), 1, "one certificate for all");
+    Ok(())
+}
+
+#[test]
+fn init_writes_the_sample_configuration() -> anyhow::Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let dir = scratch.path().join("instance");
+    Tool::sealwrightd()
+        .args([
+            "init",
+            "--public-url",
+            "https://sign.example.com",
+            "--listen",
+            "0.0.0.0:7700",
+        ])
+        .args([
+            "--organization",
+            "Example",
+            "--oidc-issuer",
+            "https://accounts.example.com",
+            "--dir",
+        ])
+        .arg(&dir)
+        .run()?
+        .success()?;
+    let sample = fs::read_to_string(workspace_root().join("deploy/config/sealwright.toml"))?;
+    assert_eq!(fs::read_to_string(dir.join("sealwright.toml"))?, sample);
+    Tool::sealwrightd()
+        .args(["check-config", "--dir"])
+        .arg(&dir)
+        .run()?
+        .success()?;
+
+    let misspelt = sample.replace("public_url", "public_ulr");
+    fs::write(dir.join("sealwright.toml"), misspelt)?;
+    let said = Tool::sealwrightd()
+        .args(["check-config", "--dir"])
+        .arg(&dir)
+        .run()?
+        .failure()?;
+    assert!(
+        said.contains("public_ulr") && said.contains("public_url"),
+        "the nearest name is given: {said}"
+    );
+    Ok(())
+}
+
+#[test]
+fn up_refuses_a_development_directory() -> anyhow::Result<()> {
+    let daemon = Daemon::fresh()?;
+    let dir = daemon.dir().to_owned();
+    let said = Tool::sealwrightd()
+        .args(["up", "--dir"])
+        .arg(&dir)
+        .run()?
+        .failure()?;
+    assert!(said.contains("dev"), "{said}");
     Ok(())
 }

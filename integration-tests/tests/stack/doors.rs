@@ -132,7 +132,7 @@ fn the_certificate_authority_says_what_was_wrong() -> anyhow::Result<()> {
     let unverified = mint(&["--claims", &claims.display().to_string()])?;
     expect(
         post(&with(&unverified)?)?,
-        401,
+        403,
         "TOKEN_CLAIMS_REFUSED",
         "unverified e-mail",
     );
@@ -150,7 +150,7 @@ fn the_certificate_authority_says_what_was_wrong() -> anyhow::Result<()> {
     expect(
         post(&json!({"credentials": {"oidcIdentityToken": token}}))?,
         400,
-        "KEY_UNREADABLE",
+        "MALFORMED_REQUEST",
         "no key",
     );
     let mut request = with(&token)?;
@@ -227,12 +227,7 @@ fn the_log_says_what_was_wrong() -> anyhow::Result<()> {
     let entry = "/hashedRekordRequestV002";
     let verifier = "/hashedRekordRequestV002/signature/verifier";
     for (case, request, status, reasons) in [
-        (
-            "empty",
-            json!({}),
-            400,
-            &["ENTRY_INVALID", "MALFORMED_REQUEST"][..],
-        ),
+        ("empty", json!({}), 400, &["ENTRY_TYPE_UNSUPPORTED"][..]),
         (
             "unknown field",
             json!({"surprise": 1}),
