@@ -6,6 +6,7 @@
 //! is still passed on, so that a caller's trace does not break at us.
 
 use std::fmt;
+use std::io::IsTerminal;
 use std::sync::Arc;
 
 use ::http::{HeaderMap, HeaderName, HeaderValue};
@@ -18,8 +19,12 @@ use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use serde::Deserialize;
 use thiserror::Error;
 use tracing::Instrument;
+use tracing::field::{Field, Visit};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::filter::{EnvFilter, Targets};
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
@@ -138,7 +143,12 @@ pub fn init(config: &TelemetryConfig) -> Result<Telemetry, TelemetryError> {
         })?;
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match config.log_format {
-        LogFormat::Human => lines.with_filter(filter).boxed(),
+        LogFormat::Human => {
+            let for_people = lines
+                .with_ansi(std::io::stderr().is_terminal())
+                .fmt_fields(ForPeople);
+            for_people.with_filter(filter).boxed()
+        }
         LogFormat::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
     };
     let provider = config
@@ -156,6 +166,60 @@ pub fn init(config: &TelemetryConfig) -> Result<Telemetry, TelemetryError> {
     let _ = Registry::default().with(lines).with(spans).try_init();
     log_panics();
     Ok(Telemetry { provider })
+}
+
+/// Writes fields as `name=value`, without those that only exporters need and those that say nothing.
+#[derive(Clone, Copy, Debug)]
+struct ForPeople;
+
+impl<'writer> FormatFields<'writer> for ForPeople {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'writer>, fields: R) -> fmt::Result {
+        let mut line = Line {
+            writer,
+            outcome: Ok(()),
+            empty: true,
+        };
+        fields.record(&mut line);
+        line.outcome
+    }
+}
+
+struct Line<'writer> {
+    writer: Writer<'writer>,
+    outcome: fmt::Result,
+    empty: bool,
+}
+
+impl Line<'_> {
+    fn put(&mut self, name: &str, value: fmt::Arguments<'_>) {
+        if name.starts_with("otel.") || self.outcome.is_err() {
+            return;
+        }
+        let gap = if std::mem::take(&mut self.empty) {
+            ""
+        } else {
+            " "
+        };
+        self.outcome = match name {
+            "message" => write!(self.writer, "{gap}{value}"),
+            _ => write!(self.writer, "{gap}{name}={value}"),
+        };
+    }
+}
+
+impl Visit for Line<'_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match (field.name(), value) {
+            (_, "") => {}
+            ("message", text) => self.put("message", format_args!("{text}")),
+            // Quoted, so that what came from outside cannot pretend to be another field or line.
+            (name, text) => self.put(name, format_args!("{text:?}")),
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.put(field.name(), format_args!("{value:?}"));
+    }
 }
 
 fn tracer_provider(

@@ -14,6 +14,7 @@ use sealwright_host::metrics::Registry;
 use sealwright_host::run::HostConfig;
 use sealwright_log::LogService;
 use sealwright_pki::Certificate;
+use sealwright_trust::Documents;
 use sealwright_trust::ceremony::OfflineKeys;
 use tonic::transport::Channel;
 
@@ -288,14 +289,14 @@ impl Services {
     }
 
     /// What the trust service has published, when it has published and runs here.
-    pub(crate) async fn documents(&self) -> Result<Option<sealwright_trust::Documents>, Error> {
-        match &self.trust {
-            Some(trust) => trust
-                .documents()
-                .await
-                .map(Some)
-                .map_err(Error::service("trust")),
-            None => Ok(None),
+    pub(crate) async fn documents(&self) -> Result<Option<Documents>, Error> {
+        let Some(trust) = &self.trust else {
+            return Ok(None);
+        };
+        match trust.documents().await {
+            Ok(documents) => Ok(Some(documents)),
+            Err(sealwright_trust::Error::NotPublished) => Ok(None),
+            Err(error) => Err(Error::service("trust")(error)),
         }
     }
 

@@ -6,9 +6,10 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::ExitCode;
 
-use anyhow::{bail, ensure};
+use anyhow::{anyhow, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sealwright_host::Clock;
 use sealwright_host::clock::SystemClock;
@@ -50,6 +51,9 @@ enum Command {
     Run {
         /// Which
         role: Role,
+        /// Listen here instead of where the configuration says: roles on one host need ports of their own
+        #[arg(long, value_name = "ADDR")]
+        listen: Option<SocketAddr>,
         #[command(flatten)]
         instance: Instance,
     },
@@ -195,9 +199,17 @@ pub fn main() -> ExitCode {
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
-    let mut stderr = std::io::stderr();
+    let mut said = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        // Many errors already repeat their cause.
+        if !said.contains(&cause) {
+            let gap = if said.is_empty() { "" } else { ": " };
+            said.push_str(gap);
+            said.push_str(&cause);
+        }
+    }
     // There is nowhere else to complain.
-    let _ = writeln!(stderr, "sealwrightd: {error:#}");
+    let _ = writeln!(std::io::stderr(), "sealwrightd: {said}");
     ExitCode::FAILURE
 }
 
@@ -209,8 +221,12 @@ async fn run(command: Command) -> anyhow::Result<()> {
             demo(file.as_deref(), SystemClock::shared(), std::io::stdout()).await
         }
         Command::Init(args) => make(args).await,
-        Command::Up { instance } => up(&instance.file(), None).await,
-        Command::Run { role, instance } => up(&instance.file(), Some(role)).await,
+        Command::Up { instance } => up(&instance.file(), None, None).await,
+        Command::Run {
+            role,
+            listen,
+            instance,
+        } => up(&instance.file(), Some(role), listen).await,
         Command::CheckConfig { instance } => {
             let file = instance.file();
             config::load(&file, None)?;
@@ -226,10 +242,10 @@ async fn run(command: Command) -> anyhow::Result<()> {
     }
 }
 
-/// For commands that talk to a person: warnings only.
+/// For commands that talk to a person: errors only.
 fn quiet() -> anyhow::Result<Telemetry> {
     Ok(telemetry::init(&TelemetryConfig {
-        log_filter: "warn".to_owned(),
+        log_filter: "error".to_owned(),
         ..TelemetryConfig::default()
     })?)
 }
@@ -255,8 +271,11 @@ async fn make(args: Init) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn up(file: &Path, role: Option<Role>) -> anyhow::Result<()> {
-    let config = config::load(file, role)?;
+async fn up(file: &Path, role: Option<Role>, listen: Option<SocketAddr>) -> anyhow::Result<()> {
+    let mut config = config::load(file, role)?;
+    if let Some(address) = listen {
+        config.listen_on(address);
+    }
     let telemetry = telemetry::init(config.telemetry())?;
     serve(telemetry, Stack::up(config, SystemClock::shared())).await
 }
@@ -279,20 +298,31 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let signal = shutdown_signal()?;
     let stack = start.await?;
-    say_ready(&stack)?;
-    let fault = tokio::select! {
-        name = signal => {
-            tracing::info!("{name}: draining");
-            None
-        }
-        what = stack.stopped() => Some(what),
-    };
+    let outcome = stay(&stack, signal).await;
     stack.shutdown().await;
     tokio::task::spawn_blocking(move || telemetry.shutdown()).await?;
-    match fault {
-        None => Ok(()),
-        Some(what) => bail!("{what}"),
+    outcome
+}
+
+/// Says `ready` when it is true and stays until a signal comes or a service stops for good. What the stack waits for may be
+/// far away and take long; it serves meanwhile, and can be told to go.
+async fn stay(stack: &Stack, signal: impl Future<Output = &'static str>) -> anyhow::Result<()> {
+    let ends = async {
+        tokio::select! {
+            name = signal => {
+                tracing::info!("{name}: draining");
+                Ok(())
+            }
+            what = stack.stopped() => Err(anyhow!(what)),
+        }
+    };
+    let mut ends = pin!(ends);
+    tokio::select! {
+        biased;
+        outcome = ends.as_mut() => return outcome,
+        () = stack.ready() => say_ready(stack)?,
     }
+    ends.await
 }
 
 fn say_ready(stack: &Stack) -> std::io::Result<()> {

@@ -18,6 +18,7 @@ use crate::assemble::{CaPart, CtPart, LogPart, Parts, TrustPart};
 use crate::endpoints::{Endpoints, base_url};
 use crate::error::Error;
 use crate::keys::Authority;
+use crate::place::{Kind, kind_of};
 
 /// The file's name within an instance's directory.
 pub const CONFIG_FILE: &str = "sealwright.toml";
@@ -38,6 +39,15 @@ pub enum Role {
 }
 
 impl Role {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Ca => "ca",
+            Self::Tsa => "tsa",
+            Self::Log => "log",
+            Self::Trust => "trust",
+        }
+    }
+
     const ALL: [Self; 4] = [Self::Ca, Self::Tsa, Self::Log, Self::Trust];
 }
 
@@ -59,9 +69,15 @@ pub struct Validated {
     pub(crate) host: HostConfig,
     pub(crate) endpoints: Endpoints,
     pub(crate) parts: Parts,
+    pub(crate) role: Option<Role>,
 }
 
 impl Validated {
+    /// Listens elsewhere than the file says: roles on one host need ports of their own.
+    pub fn listen_on(&mut self, address: std::net::SocketAddr) {
+        self.host.listen = vec![address];
+    }
+
     /// The telemetry section, to be set up before anything is started.
     #[must_use]
     pub const fn telemetry(&self) -> &sealwright_host::telemetry::TelemetryConfig {
@@ -80,13 +96,21 @@ pub fn load(path: &Path, role: Option<Role>) -> Result<Validated, Error> {
         .unwrap_or(Path::new("."));
     // Services join paths of their own; theirs must not depend on where the process was started.
     let folder = std::path::absolute(folder).map_err(Error::io(folder))?;
+    // Said before a missing file is: a development directory has no configuration on purpose.
+    if kind_of(&folder)? == Some(Kind::Dev) {
+        return Err(Error::OtherKind {
+            dir: folder,
+            found: Kind::Dev,
+            wanted: Kind::Production,
+        });
+    }
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
         path: path.to_owned(),
         source,
     })?;
     let raw: Raw = parse(&text, &path.display().to_string())?;
     let roles: BTreeSet<Role> = role.map_or_else(|| Role::ALL.into(), |role| [role].into());
-    raw.validate(&folder, &roles, role.is_none())
+    raw.validate(&folder, &roles, role)
 }
 
 impl Raw {
@@ -94,8 +118,9 @@ impl Raw {
         self,
         folder: &Path,
         roles: &BTreeSet<Role>,
-        together: bool,
+        role: Option<Role>,
     ) -> Result<Validated, Error> {
+        let together = role.is_none();
         let public = self.host.public_url.as_deref().map(base_url).transpose()?;
         let endpoints = self.endpoints(&public.unwrap_or_else(|| {
             self.ca
@@ -147,6 +172,7 @@ impl Raw {
             host: self.host,
             endpoints,
             parts,
+            role,
         })
     }
 

@@ -13,7 +13,7 @@ use crate::config::parse_ca;
 use crate::endpoints::{CT_LOG_NAME, Endpoints, base_url};
 use crate::error::Error;
 use crate::keys::KeyRing;
-use crate::place::{Kind, Place};
+use crate::place::{Kind, Place, Share};
 use crate::settings::{Asked, DEFAULT_LISTEN, Settings};
 use crate::{Stack, StackConfig, trust_files};
 
@@ -35,7 +35,7 @@ pub(crate) async fn start(config: StackConfig) -> Result<Stack, Error> {
     };
     asked.check_loopback()?;
     let public_url = asked.public_url.as_deref().map(base_url).transpose()?;
-    let place = Place::claim(&config.dir, Kind::Dev)?;
+    let place = Place::claim(&config.dir, Kind::Dev, Share::Whole)?;
     let kept = Settings::load(place.dir())?;
     if let Some(kept) = &kept {
         asked.check_against(place.dir(), kept)?;

@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use rustix::fs::{FlockOperation, flock, statvfs};
+use rustix::fs::statvfs;
 use sealwright_pki::{Certificate, parse_pem_chain};
 
-use crate::place::{Kind, kind_of};
+use crate::place::{Kind, is_held, kind_of};
 use crate::probe;
 
 /// Below this a log may soon refuse entries.
@@ -83,25 +83,27 @@ fn examine_directory(dir: &Path, findings: &mut Findings) -> Option<Kind> {
 }
 
 fn examine_keys(dir: &Path, kind: Kind, now: i64, findings: &mut Findings) {
-    for folder in ["keys", "offline"] {
+    for folder in ["keys", "offline", "idp", "trust"] {
         for entry in fs::read_dir(dir.join(folder))
             .into_iter()
             .flatten()
             .flatten()
         {
             let path = entry.path();
-            let key = path.extension().is_some_and(|extension| extension == "key");
+            let Ok(text) = fs::read_to_string(&path) else {
+                continue;
+            };
             let mode = entry
                 .metadata()
                 .map_or(0, |metadata| metadata.permissions().mode());
-            if key && mode & 0o077 != 0 {
+            if text.contains("PRIVATE KEY") && mode & 0o077 != 0 {
                 findings.add(
                     Grade::Fault,
                     format!("{} is readable by others: chmod 600 it", path.display()),
                 );
             }
-            if path.extension().is_some_and(|extension| extension == "pem") {
-                examine_chain(&path, now, findings);
+            if text.contains("BEGIN CERTIFICATE") {
+                examine_chain(&path, &text, now, findings);
             }
         }
     }
@@ -114,10 +116,8 @@ fn examine_keys(dir: &Path, kind: Kind, now: i64, findings: &mut Findings) {
     }
 }
 
-fn examine_chain(path: &Path, now: i64, findings: &mut Findings) {
-    let read = fs::read_to_string(path).map_err(|error| error.to_string());
-    let chain = read.and_then(|text| parse_pem_chain(&text).map_err(|error| error.to_string()));
-    match chain {
+fn examine_chain(path: &Path, text: &str, now: i64, findings: &mut Findings) {
+    match parse_pem_chain(text) {
         Ok(chain) => match chain.iter().map(Certificate::not_after).min() {
             Some(end) if end <= now => {
                 findings.add(Grade::Fault, format!("{} has ended", path.display()))
@@ -178,14 +178,6 @@ async fn examine_server(dir: &Path, findings: &mut Findings) {
             format!("the server at {address} does not answer: {error}"),
         ),
     }
-}
-
-/// Whether a process holds the lock.
-fn is_held(dir: &Path) -> bool {
-    let Ok(file) = fs::File::open(dir.join("LOCK")) else {
-        return false;
-    };
-    flock(&file, FlockOperation::NonBlockingLockShared).is_err()
 }
 
 /// Where the server listens, from the file every start writes.

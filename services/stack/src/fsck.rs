@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 
 use crate::error::Error;
-use crate::place::{Place, kind_of};
+use crate::place::{Place, Share, kind_of};
 
 /// Checks the logs below `dir`, tells the findings on `out`, and fails when one is not sound.
 ///
@@ -17,7 +17,7 @@ pub(crate) fn fsck(dir: &Path, out: &mut impl Write) -> anyhow::Result<()> {
     let kind = kind_of(dir)?.ok_or_else(|| Error::NoInstance {
         dir: dir.to_owned(),
     })?;
-    let _place = Place::open(dir, kind)?;
+    let _place = Place::open(dir, kind, Share::Whole)?;
     let mut sound = true;
     for folder in logs(&dir.join("log"))? {
         let report = sealwright_log::fsck(&folder).with_context(|| folder.display().to_string())?;

@@ -15,7 +15,7 @@ use crate::endpoints::{Endpoints, base_url};
 use crate::error::Error;
 use crate::files::{self, Readers};
 use crate::keys::KeyRing;
-use crate::place::{Kind, Place};
+use crate::place::{Kind, Place, Share};
 use crate::{Stack, trust_files};
 
 /// The names of the two logs that `init` makes.
@@ -44,7 +44,7 @@ pub struct Plan {
 pub async fn init(dir: &Path, plan: &Plan, clock: &SharedClock) -> Result<(), Error> {
     let base = base_url(&plan.public_url)?;
     let issuer = issuer_url(&plan.oidc_issuer)?;
-    let place = Place::claim(dir, Kind::Production)?;
+    let place = Place::claim(dir, Kind::Production, Share::Whole)?;
     let config_path = place.path(CONFIG_FILE);
     if config_path.exists() {
         return Err(Error::AlreadyThere {
@@ -104,7 +104,10 @@ pub async fn init(dir: &Path, plan: &Plan, clock: &SharedClock) -> Result<(), Er
 
 /// Serves a configuration.
 pub(crate) async fn up(config: Validated, clock: SharedClock) -> Result<Stack, Error> {
-    let place = Place::open(&config.dir, Kind::Production)?;
+    let share = config
+        .role
+        .map_or(Share::Whole, |role| Share::Role(role.name()));
+    let place = Place::open(&config.dir, Kind::Production, share)?;
     let server = Server::bind(&config.host)?;
     let metrics = config.host.telemetry.metrics_listen;
     crate::launch(

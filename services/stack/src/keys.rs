@@ -93,18 +93,6 @@ impl<'a> KeyRing<'a> {
         Ok(Arc::new(MemorySigner::new(key_at(&path, key_type)?)))
     }
 
-    /// A key that no server needs. Made with `key_type` when it is absent.
-    ///
-    /// # Errors
-    /// [`Error::Io`], [`Error::Key`].
-    pub fn offline(&self, name: &str, key_type: KeyType) -> Result<Arc<dyn Signer>, Error> {
-        let path = self
-            .place
-            .private_folder("offline")?
-            .join(format!("{name}.key"));
-        Ok(Arc::new(MemorySigner::new(key_at(&path, key_type)?)))
-    }
-
     fn authority(
         &self,
         file: &str,
@@ -252,13 +240,14 @@ fn key_at(path: &Path, key_type: KeyType) -> Result<PrivateKey, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::place::Share;
 
     const NOW: i64 = 1_800_000_000;
 
     #[test]
     fn keys_are_made_once_and_chains_fit_them() {
         let folder = tempfile::tempdir().unwrap();
-        let place = Place::claim(folder.path(), Kind::Dev).unwrap();
+        let place = Place::claim(folder.path(), Kind::Dev, Share::Whole).unwrap();
         let ring = KeyRing::new(&place, Kind::Dev, "Example", NOW);
         let (first, again) = (
             ring.certificate_authority().unwrap(),
@@ -286,7 +275,7 @@ mod tests {
     #[test]
     fn a_first_start_that_was_cut_short_is_completed() {
         let folder = tempfile::tempdir().unwrap();
-        let place = Place::claim(folder.path(), Kind::Dev).unwrap();
+        let place = Place::claim(folder.path(), Kind::Dev, Share::Whole).unwrap();
         let ring = KeyRing::new(&place, Kind::Dev, "Example", NOW);
         let key = ring
             .certificate_authority()
@@ -304,7 +293,7 @@ mod tests {
     #[test]
     fn a_chain_of_another_key_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let place = Place::claim(folder.path(), Kind::Dev).unwrap();
+        let place = Place::claim(folder.path(), Kind::Dev, Share::Whole).unwrap();
         let ring = KeyRing::new(&place, Kind::Dev, "Example", NOW);
         ring.certificate_authority().unwrap();
         std::fs::remove_file(folder.path().join("keys/ca.key")).unwrap();

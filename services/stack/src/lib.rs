@@ -46,6 +46,8 @@ pub use error::Error;
 const SHUTDOWN_TIME: Duration = Duration::from_millis(800);
 /// How long everything may take to answer after the listener began to.
 const READY_TIME: Duration = Duration::from_secs(10);
+/// How often a stack that waits for something outside asks itself whether it is ready.
+const READY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A development stack to start.
 #[derive(Clone, Debug)]
@@ -203,7 +205,7 @@ async fn launch(
             return Err(error);
         }
     }
-    match stack.settle().await {
+    match stack.settle(kind).await {
         Ok(()) => Ok(stack),
         Err(error) => {
             stack.shutdown().await;
@@ -213,31 +215,68 @@ async fn launch(
 }
 
 impl Stack {
-    /// Writes the client files and waits until the stack says over its own port that it is ready.
-    async fn settle(&self) -> Result<(), Error> {
+    /// Writes the client files. A development stack depends on nothing outside, so it is also waited for; a production one
+    /// serves while its identity provider or its CT log is away, and says so at `/readyz`.
+    async fn settle(&self, kind: Kind) -> Result<(), Error> {
         if let Some(documents) = self.services.documents().await? {
             trust_files::write(&self.place, &documents)?;
         }
         trust_files::write_endpoints(&self.place, &self.endpoints)?;
+        if let Some(address) = self.addresses().first() {
+            let listening = self.place.path("LISTENING");
+            files::write_if_different(
+                &listening,
+                address.to_string().as_bytes(),
+                files::Readers::All,
+            )?;
+        }
+        if kind == Kind::Production {
+            return Ok(());
+        }
+        match tokio::time::timeout(READY_TIME, self.ready()).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(Error::NotReady {
+                what: self.readiness().await.err().unwrap_or_default(),
+            }),
+        }
+    }
+
+    /// Returns once the stack says, over its own port, that it is ready.
+    pub async fn ready(&self) {
+        let (mut pause, mut said) = (Duration::from_millis(5), String::new());
+        while let Err(what) = self.readiness().await {
+            if what != said {
+                tracing::warn!("not ready yet: {what}");
+                said = what;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(READY_INTERVAL);
+        }
+    }
+
+    async fn readiness(&self) -> Result<(), String> {
         let Some(address) = self.addresses().first().copied() else {
             return Ok(());
         };
-        files::write_if_different(
-            &self.place.path("LISTENING"),
-            address.to_string().as_bytes(),
-            files::Readers::All,
-        )?;
-        let began = tokio::time::Instant::now();
-        loop {
-            let what = match probe::get(address, "/readyz").await {
-                Ok((200, _)) => return Ok(()),
-                Ok((status, report)) => format!("/readyz answers {status}: {report}"),
-                Err(error) => format!("/readyz: {error}"),
-            };
-            if began.elapsed() > READY_TIME {
-                return Err(Error::NotReady { what });
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+        match probe::get(address, "/readyz").await {
+            Ok((200, _)) => Ok(()),
+            Ok((status, report)) => Err(format!("/readyz answers {status}: {}", unmet(&report))),
+            Err(error) => Err(format!("/readyz: {error}")),
         }
     }
+}
+
+/// The checks of a readiness report that failed.
+fn unmet(report: &str) -> String {
+    let parsed: serde_json::Value = serde_json::from_str(report).unwrap_or_default();
+    let checks = parsed["checks"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let failed = checks.iter().filter(|check| check["ok"] == false);
+    let named = failed.map(|check| {
+        let text = |key: &str| check[key].as_str().unwrap_or_default();
+        format!("{}: {}", text("name"), text("detail"))
+    });
+    named.collect::<Vec<_>>().join("; ")
 }

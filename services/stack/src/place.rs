@@ -53,7 +53,16 @@ impl fmt::Display for Kind {
 pub struct Place {
     dir: PathBuf,
     fresh: bool,
-    _lock: File,
+    _locks: Vec<File>,
+}
+
+/// How much of a directory a process takes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Share<'a> {
+    /// All of it.
+    Whole,
+    /// The part of one role, beside processes with other roles.
+    Role(&'a str),
 }
 
 impl Place {
@@ -62,7 +71,7 @@ impl Place {
     /// # Errors
     /// [`Error::Foreign`], [`Error::OtherKind`], [`Error::Format`], [`Error::Locked`] or [`Error::Io`]; in each case nothing
     /// was added to a directory that is not ours.
-    pub fn claim(dir: &Path, kind: Kind) -> Result<Self, Error> {
+    pub fn claim(dir: &Path, kind: Kind, share: Share<'_>) -> Result<Self, Error> {
         match kind_of(dir)? {
             Some(found) => Self::check_kind(dir, found, kind)?,
             None if !is_vacant(dir)? => {
@@ -73,7 +82,7 @@ impl Place {
             None => {}
         }
         files::make_folder(dir)?;
-        let lock = lock(dir)?;
+        let locks = lock(dir, share)?;
         // Two first starts may have raced to this point; the lock has decided which one makes the directory.
         let fresh = match kind_of(dir)? {
             Some(found) => Self::check_kind(dir, found, kind).map(|()| false)?,
@@ -87,7 +96,7 @@ impl Place {
         Ok(Self {
             dir,
             fresh,
-            _lock: lock,
+            _locks: locks,
         })
     }
 
@@ -95,9 +104,9 @@ impl Place {
     ///
     /// # Errors
     /// As [`Place::claim`], and [`Error::NoInstance`].
-    pub fn open(dir: &Path, kind: Kind) -> Result<Self, Error> {
+    pub fn open(dir: &Path, kind: Kind, share: Share<'_>) -> Result<Self, Error> {
         match kind_of(dir)? {
-            Some(_) => Self::claim(dir, kind),
+            Some(_) => Self::claim(dir, kind, share),
             None => Err(Error::NoInstance {
                 dir: dir.to_owned(),
             }),
@@ -192,8 +201,20 @@ fn is_vacant(dir: &Path) -> Result<bool, Error> {
     Ok(true)
 }
 
-fn lock(dir: &Path) -> Result<File, Error> {
-    let path = dir.join(LOCK_FILE);
+/// A process that takes everything excludes all others; roles exclude it and their own double.
+fn lock(dir: &Path, share: Share<'_>) -> Result<Vec<File>, Error> {
+    let exclusive = FlockOperation::NonBlockingLockExclusive;
+    match share {
+        Share::Whole => Ok(vec![lock_file(dir, LOCK_FILE, exclusive)?]),
+        Share::Role(role) => Ok(vec![
+            lock_file(dir, LOCK_FILE, FlockOperation::NonBlockingLockShared)?,
+            lock_file(dir, &format!("{LOCK_FILE}.{role}"), exclusive)?,
+        ]),
+    }
+}
+
+fn lock_file(dir: &Path, name: &str, how: FlockOperation) -> Result<File, Error> {
+    let path = dir.join(name);
     let open = OpenOptions::new()
         .read(true)
         .write(true)
@@ -201,13 +222,21 @@ fn lock(dir: &Path) -> Result<File, Error> {
         .truncate(false)
         .open(&path);
     let file = open.map_err(Error::io(&path))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    match flock(&file, how) {
         Ok(()) => Ok(file),
         Err(Errno::WOULDBLOCK) => Err(Error::Locked {
             dir: dir.to_owned(),
         }),
         Err(error) => Err(Error::io(path)(error.into())),
     }
+}
+
+/// Whether some process holds `dir`, whole or in part.
+pub(crate) fn is_held(dir: &Path) -> bool {
+    let Ok(file) = File::open(dir.join(LOCK_FILE)) else {
+        return false;
+    };
+    flock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
 }
 
 #[cfg(test)]
@@ -218,27 +247,44 @@ mod tests {
     fn a_new_directory_is_taken_marked_and_kept() {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("deep/dev");
-        let place = Place::claim(&dir, Kind::Dev).unwrap();
+        let place = Place::claim(&dir, Kind::Dev, Share::Whole).unwrap();
         assert!(place.fresh());
         let text = fs::read_to_string(dir.join("FORMAT")).unwrap();
         assert_eq!(text, "format = 1\nkind = dev\n");
         drop(place);
-        assert!(!Place::claim(&dir, Kind::Dev).unwrap().fresh());
+        assert!(!Place::claim(&dir, Kind::Dev, Share::Whole).unwrap().fresh());
     }
 
     #[test]
     fn a_second_holder_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let _held = Place::claim(folder.path(), Kind::Dev).unwrap();
-        let error = Place::claim(folder.path(), Kind::Dev).expect_err("held");
+        let _held = Place::claim(folder.path(), Kind::Dev, Share::Whole).unwrap();
+        let error = Place::claim(folder.path(), Kind::Dev, Share::Whole).expect_err("held");
         assert!(matches!(error, Error::Locked { .. }), "{error}");
+    }
+
+    #[test]
+    fn roles_share_a_directory_and_exclude_their_double_and_the_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let role = |name| Place::claim(folder.path(), Kind::Production, Share::Role(name));
+        let whole = || Place::claim(folder.path(), Kind::Production, Share::Whole);
+        assert!(!is_held(folder.path()));
+        let held = (role("ca").unwrap(), role("log").unwrap());
+        assert!(
+            matches!(role("ca"), Err(Error::Locked { .. }))
+                && matches!(whole(), Err(Error::Locked { .. }))
+        );
+        assert!(is_held(folder.path()));
+        drop(held);
+        let _whole = whole().unwrap();
+        assert!(matches!(role("ca"), Err(Error::Locked { .. })));
     }
 
     #[test]
     fn a_foreign_directory_is_refused_and_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("thesis.txt"), "mine").unwrap();
-        let error = Place::claim(folder.path(), Kind::Dev).expect_err("foreign");
+        let error = Place::claim(folder.path(), Kind::Dev, Share::Whole).expect_err("foreign");
         assert!(matches!(error, Error::Foreign { .. }), "{error}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
@@ -246,11 +292,12 @@ mod tests {
     #[test]
     fn kinds_are_kept_apart() {
         let folder = tempfile::tempdir().unwrap();
-        drop(Place::claim(folder.path(), Kind::Dev).unwrap());
-        let error = Place::open(folder.path(), Kind::Production).expect_err("a dev directory");
+        drop(Place::claim(folder.path(), Kind::Dev, Share::Whole).unwrap());
+        let error = Place::open(folder.path(), Kind::Production, Share::Whole)
+            .expect_err("a dev directory");
         assert!(error.to_string().contains("sealwrightd dev"), "{error}");
         assert!(matches!(
-            Place::open(&folder.path().join("none"), Kind::Production),
+            Place::open(&folder.path().join("none"), Kind::Production, Share::Whole),
             Err(Error::NoInstance { .. })
         ));
     }
@@ -259,7 +306,7 @@ mod tests {
     fn a_format_of_the_future_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("FORMAT"), "format = 2\nkind = dev\n").unwrap();
-        let error = Place::claim(folder.path(), Kind::Dev).expect_err("newer");
+        let error = Place::claim(folder.path(), Kind::Dev, Share::Whole).expect_err("newer");
         assert!(error.to_string().contains("format 2"), "{error}");
     }
 }

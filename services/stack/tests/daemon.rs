@@ -36,7 +36,7 @@ impl Daemon {
         let began = Instant::now();
         let mut child = command
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
+            .stderr(Stdio::null())
             .spawn()
             .expect("it starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
@@ -311,4 +311,172 @@ fn demo_tells_its_story_and_leaves_the_file_alone() {
         .output()
         .expect("it runs");
     assert_eq!(missing.status.code(), Some(1));
+}
+
+fn init(dir: &Path, public_url: &str) -> Command {
+    let mut command = program();
+    command.arg("init").arg("--dir").arg(dir).args([
+        "--public-url",
+        public_url,
+        "--listen",
+        "127.0.0.1:0",
+    ]);
+    command.args([
+        "--organization",
+        "Example \"Corp\"",
+        "--oidc-issuer",
+        "https://accounts.invalid",
+    ]);
+    command
+}
+
+fn on(verb: &[&str], dir: &Path) -> Command {
+    let mut command = program();
+    command.args(verb).arg("--dir").arg(dir);
+    command
+}
+
+fn succeeds(mut command: Command) -> String {
+    let output = command.output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    said
+}
+
+#[test]
+fn a_production_instance_is_made_checked_served_and_examined() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("prod");
+    let (code, said) = refused(init(&dir, "https://sign.example.com/path"));
+    assert!(
+        code == Some(1) && said.contains("path") && !dir.exists(),
+        "{said}"
+    );
+    succeeds(init(&dir, "https://sign.example.com"));
+    let root = json(dir.join("client/trusted_root.json"));
+    assert_eq!(root["tlogs"][0]["baseUrl"], "https://sign.example.com");
+    let config = json(dir.join("client/signing_config.json"));
+    assert_eq!(config["oidcUrls"][0]["url"], "https://accounts.invalid");
+    assert_eq!(json(dir.join("client/root.json"))["signed"]["version"], 1);
+    let (code, said) = refused(init(&dir, "https://sign.example.com"));
+    assert!(
+        code == Some(1) && said.contains("never overwrites"),
+        "{said}"
+    );
+
+    assert!(succeeds(on(&["check-config"], &dir)).contains("can be served"));
+    assert!(succeeds(on(&["fsck"], &dir)).contains("sign.example.com: 0 entries"));
+    let examined = succeeds(on(&["doctor"], &dir));
+    assert!(
+        examined.contains("warning") && examined.contains("offline") && !examined.contains("FAULT"),
+        "{examined}"
+    );
+
+    // Neither kind opens the other's directory.
+    let (code, said) = refused(dev(&dir, &[]));
+    assert!(code == Some(1) && said.contains("production"), "{said}");
+    let dev_dir = folder.path().join("dev");
+    drop(Daemon::start(dev(&dev_dir, &["--listen", "127.0.0.1:0"])));
+    for verb in [&["up"][..], &["run", "ca"]] {
+        let (code, said) = refused(on(verb, &dev_dir));
+        assert!(code == Some(1) && said.contains("development"), "{said}");
+    }
+
+    // Roles that wait for nobody are ready; they share the directory, and only with others.
+    let tsa = Daemon::start(on(&["run", "tsa", "--listen", "127.0.0.1:0"], &dir));
+    let log = Daemon::start(on(&["run", "log", "--listen", "127.0.0.1:0"], &dir));
+    for verb in [&["run", "log"][..], &["up"], &["fsck"]] {
+        let (code, said) = refused(on(verb, &dir));
+        assert!(
+            code == Some(1) && said.contains("another process"),
+            "{said}"
+        );
+    }
+    for daemon in [tsa, log] {
+        daemon.signal("TERM");
+        assert_eq!(daemon.end().0.code(), Some(0));
+    }
+
+    let file = dir.join("sealwright.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("[tsa]", "[tsa]\npolcy = \"1.2.3\"")).unwrap();
+    let (code, said) = refused(on(&["check-config"], &dir));
+    assert!(
+        code == Some(1)
+            && said.contains("did you mean `policy`?")
+            && said.contains("sealwright.toml:"),
+        "{said}"
+    );
+    fs::write(
+        &file,
+        text.replace(
+            "[ca.ct]\nlog = \"certificates\"\nurl = \"https:",
+            "[ca.ct]\nlog = \"other\"\nurl = \"http:",
+        ),
+    )
+    .unwrap();
+    let (code, said) = refused(on(&["check-config"], &dir));
+    assert!(code == Some(1) && said.contains("plaintext"), "{said}");
+}
+
+#[test]
+fn an_instance_serves_while_its_identity_provider_is_away_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("prod");
+    succeeds(init(&dir, "https://sign.example.com"));
+    let child = on(&["up"], &dir)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let listening = dir.join("LISTENING");
+    let began = Instant::now();
+    while !listening.exists() {
+        assert!(
+            began.elapsed() < Duration::from_secs(10),
+            "it does not listen"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let address = fs::read_to_string(&listening).unwrap().parse().unwrap();
+    assert_eq!(get(address, "/healthz").0, 200);
+    let (status, report) = get(address, "/readyz");
+    assert!(status == 503 && report.contains("ca.issuers"), "{report}");
+    let status = Command::new("kill")
+        .arg("-TERM")
+        .arg(child.id().to_string())
+        .status();
+    assert!(status.expect("kill runs").success());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(
+        (output.status.code(), output.stdout.as_slice()),
+        (Some(0), &b""[..]),
+        "ready is said only when it is true"
+    );
+}
+
+#[test]
+fn fsck_names_a_damaged_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("dev");
+    let daemon = Daemon::start(dev(&dir, &["--listen", "127.0.0.1:0"]));
+    daemon.signal("TERM");
+    assert_eq!(daemon.end().0.code(), Some(0));
+    let checkpoint = dir.join("log/signatures/public/checkpoint");
+    let damaged = fs::read_to_string(&checkpoint)
+        .unwrap()
+        .replace("127.0.0.1", "127.0.0.2");
+    fs::write(&checkpoint, damaged).unwrap();
+    let output = on(&["fsck"], &dir).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.code() == Some(1)
+            && said.contains("NOT SOUND")
+            && said.contains("checkpoint"),
+        "{said}"
+    );
 }

@@ -450,11 +450,12 @@ impl Exchange {
             reason,
             took.as_secs_f64(),
         );
-        let grpc_code = code.map_or(0, |status| status.code() as i32);
+        let grpc_code = code.map(|status| status.code() as i32);
         let client = self.peer.map(|peer| peer.to_string()).unwrap_or_default();
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        if matches!(route, "/healthz" | "/readyz") {
-            tracing::debug!(target: "sealwright::access", status, took_us, client, "answered");
+        // Probes and calls within the process would drown what people look for.
+        if matches!(route, "/healthz" | "/readyz") || self.peer.is_none() {
+            tracing::debug!(target: "sealwright::access", { http.route = route, status, grpc_code, reason, took_us }, "answered");
         } else {
             tracing::info!(target: "sealwright::access", { http.route = route, status, grpc_code, reason, took_us, client }, "answered");
         }
