@@ -19,7 +19,7 @@ use sealwright_host::clock::ManualClock;
 use sealwright_log::disk::{Disk, FileDisk, Segment};
 use sealwright_log::{
     BodyLeaf, CertificateLeaf, EngineOptions, EngineParts, Error, FinishedLeaf, Kind, Leaf, Log,
-    LogIdentity, Metrics, Receipt,
+    LogIdentity, Metrics, Receipt, fsck,
 };
 use sealwright_tlog::ct::{self, CtEntry, TileLeaf};
 use sealwright_tlog::hash::{leaf_hash, merkle_tree_hash};
@@ -116,6 +116,12 @@ impl Fixture {
             .unwrap()
             .checkpoint()
             .clone()
+    }
+
+    /// Nothing in the folder of a closed log is wrong.
+    fn audit_files(&self) {
+        let report = fsck(self.folder.path()).unwrap();
+        assert!(report.is_sound(), "{:?}", report.faults);
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -269,6 +275,7 @@ fn any_sequence_of_batches_and_restarts_makes_the_tree_of_the_definition() {
                 fixture.audit_later(&log, receipt).await;
             }
             log.shutdown().await;
+            fixture.audit_files();
         });
     });
 }
@@ -399,6 +406,7 @@ async fn what_is_derived_can_be_lost() {
             );
         }
         log.shutdown().await;
+        fixture.audit_files();
         assert!(fixture.path("public/checkpoint").exists());
     }
 }
@@ -606,6 +614,7 @@ async fn segments_are_reused_once_their_entries_are_in_files() {
     audit_tree(&fixture, &log).await;
     assert!(log.submit(large(3)).await.unwrap().duplicate);
     log.shutdown().await;
+    fixture.audit_files();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -922,6 +931,7 @@ async fn a_failed_sync_stops_the_log_and_a_restart_recovers() {
     assert_eq!((indexes.len(), log.tree_head().size), (4, 4));
     audit_tree(&fixture, &log).await;
     log.shutdown().await;
+    fixture.audit_files();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -1182,4 +1192,76 @@ async fn proofs_and_roots_of_every_earlier_tree_are_given() {
     assert!(matches!(log.root_at(521).await, Err(Error::NotInTree(_))));
     assert!(matches!(log.stored(520).await, Err(Error::NotInTree(_))));
     log.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fsck_names_the_file_that_is_wrong() {
+    let fixture = Fixture::new(Kind::Rekor);
+    let log = fixture.open().await;
+    for chunk in 0..7 {
+        submit_all(&log, chunk * 10_000..(chunk + 1) * 10_000).await;
+    }
+    log.shutdown().await;
+    let report = fsck(fixture.folder.path()).unwrap();
+    assert!(report.is_sound(), "{:?}", report.faults);
+    assert_eq!(
+        (report.size, report.entries, report.tiles),
+        (70_000, 70_000, 273 + 1)
+    );
+    assert_eq!(report.origin, ORIGIN);
+
+    let files = [
+        "public/checkpoint",
+        "public/tile/0/007",
+        "public/tile/1/000",
+        "public/tile/entries/007",
+        "public/tile/entries/273.p/112",
+        "public/tile/0/273.p/112",
+        "public/tile/1/001.p/17",
+        "public/tile/2/000.p/1",
+    ];
+    for file in files {
+        let path = fixture.path(file);
+        let sound = std::fs::read(&path).unwrap();
+        let mut wrong = sound.clone();
+        wrong[20] ^= 1;
+        std::fs::write(&path, wrong).unwrap();
+        let report = fsck(fixture.folder.path()).unwrap();
+        assert!(
+            report.faults.iter().any(|fault| fault.file == file),
+            "{file}: {:?}",
+            report.faults
+        );
+        std::fs::remove_file(&path).unwrap();
+        let report = fsck(fixture.folder.path()).unwrap();
+        let optional = file.contains(".p/") || file.ends_with("checkpoint");
+        assert_eq!(
+            report.faults.iter().any(|fault| fault.file == file),
+            !optional,
+            "{file}: {:?}",
+            report.faults
+        );
+        std::fs::write(&path, sound).unwrap();
+    }
+    assert!(fsck(fixture.folder.path()).unwrap().is_sound());
+    assert!(matches!(
+        fsck(&fixture.path("public")),
+        Err(Error::NotALog { .. })
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fsck_misses_an_issuer_that_an_entry_names() {
+    let fixture = Fixture::new(Kind::Ct);
+    let log = fixture.open().await;
+    let fingerprint = log.store_issuer(b"issuer").await.unwrap();
+    let receipts = join_all((0..300).map(|number| log.submit(certificate(number)))).await;
+    assert!(receipts.iter().all(Result::is_ok));
+    log.shutdown().await;
+    fixture.audit_files();
+    let file = format!("public/issuer/{}", hex::encode(fingerprint));
+    std::fs::write(fixture.path(&file), b"another").unwrap();
+    assert_eq!(fsck(fixture.folder.path()).unwrap().faults[0].file, file);
+    std::fs::remove_file(fixture.path(&file)).unwrap();
+    assert_eq!(fsck(fixture.folder.path()).unwrap().faults[0].file, file);
 }
