@@ -5,6 +5,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sealwright_bundle::{SigningConfig, TrustedRoot};
 use sealwright_crypto::{BoxFuture, random_bytes};
@@ -29,6 +30,8 @@ const SIGNING_CONFIG_TARGET: &str = "signing_config.v0.2.json";
 
 /// How long a profile is used without asking its repository. Expiry is checked on every use all the same.
 const FRESH_SECONDS: i64 = 60 * 60;
+/// How long a refresh may hold up work for which the disk has valid material.
+const REFRESH_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Whom to believe, and which services to ask.
 #[derive(Clone, Debug)]
@@ -332,24 +335,41 @@ impl Profile {
         now: i64,
     ) -> Result<TrustConfig, Error> {
         let url = self.url()?;
-        if freshness == Freshness::Cached || (freshness == Freshness::Usual && self.is_fresh(now)) {
-            match self.cached(&url, now).await {
-                Err(error) if freshness == Freshness::Usual => {
-                    tracing::debug!(%error, "the cached trust material does not do")
-                }
-                result => return result,
+        if freshness == Freshness::Refreshed {
+            return self.refreshed(http, &url, now).await;
+        }
+        match self.cached(&url, now).await {
+            Ok(cached) if freshness == Freshness::Cached || self.is_fresh(now) => Ok(cached),
+            Ok(cached) => self.refreshed_or(cached, http, &url, now).await,
+            Err(error) if freshness == Freshness::Cached => Err(error),
+            Err(error) => {
+                tracing::debug!(%error, "the trust material on disk does not do");
+                self.refreshed(http, &url, now).await
             }
         }
-        match self.refreshed(http, &url, now).await {
-            Err(Error::Tuf { url, source })
-                if freshness == Freshness::Usual && source.is_transient() =>
-            {
-                tracing::warn!(%source, "the TUF repository does not answer, using what is on disk");
-                let cached = self.cached(&url, now).await;
-                cached.map_err(|_| Error::Tuf { url, source })
-            }
-            result => result,
-        }
+    }
+
+    /// News from the repository, or what is on disk when the repository does not answer soon: work goes on without a
+    /// network. A repository that answers wrongly is an error all the same.
+    async fn refreshed_or(
+        &self,
+        cached: TrustConfig,
+        http: &Http,
+        url: &str,
+        now: i64,
+    ) -> Result<TrustConfig, Error> {
+        let problem =
+            match tokio::time::timeout(REFRESH_PATIENCE, self.refreshed(http, url, now)).await {
+                Ok(Err(Error::Tuf { source, .. })) if source.is_transient() => source.to_string(),
+                Ok(result) => return result,
+                Err(_) => format!("no answer within {} seconds", REFRESH_PATIENCE.as_secs()),
+            };
+        tracing::warn!(
+            url,
+            problem,
+            "the TUF repository does not answer, using what is on disk"
+        );
+        Ok(cached)
     }
 
     /// Brings metadata and targets up to date.

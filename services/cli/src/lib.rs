@@ -56,6 +56,7 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
     if error.use_stderr() {
         eprint!("{message}");
+        output::print_usage(&message);
         return ExitCode::from(output::USAGE);
     }
     print!("{message}");

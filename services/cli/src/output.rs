@@ -70,6 +70,26 @@ fn print(text: &str) -> std::io::Result<()> {
     out.flush()
 }
 
+/// For programs that asked for JSON and wrote the rest of the line wrongly.
+pub(crate) fn print_usage(message: &str) {
+    let arguments: Vec<String> = std::env::args().collect();
+    let pair = |pair: &[String]| matches!(pair, [name, value] if (name == "-o" || name == "--output") && value == "json");
+    let joined = arguments
+        .iter()
+        .any(|argument| argument == "--output=json" || argument == "-ojson");
+    if joined || arguments.windows(2).any(pair) {
+        let first = message
+            .lines()
+            .next()
+            .unwrap_or("")
+            .trim_start_matches("error: ");
+        let error =
+            json!({ "code": "USAGE", "message": first, "verdict": verdict_name(Verdict::Usage) });
+        // The exit code says the same to whoever does not read this.
+        let _ = print(&json!({ "error": error }).to_string());
+    }
+}
+
 fn exit_code(verdict: Verdict) -> u8 {
     match verdict {
         Verdict::Refused => REFUSED,

@@ -272,6 +272,34 @@ fn questions_put_wrongly_exit_2_and_name_what_is_wrong() {
 }
 
 #[test]
+fn a_usage_error_is_json_too_for_who_asked_for_json() {
+    let desk = Desk::with_signature();
+    for flag in ["-o json", "--output json", "--output=json"] {
+        let outcome = desk.run(&format!("verify-blob artifact {flag}"));
+        assert_eq!(
+            (outcome.code, outcome.json()["error"]["code"].as_str()),
+            (2, Some("USAGE")),
+            "{flag}"
+        );
+    }
+}
+
+#[test]
+fn an_artifact_can_come_through_a_pipe() {
+    let desk = Desk::with_signature();
+    let program = env!("CARGO_BIN_EXE_sealwright");
+    for (line, expected) in [("printf artifact", 0), ("printf artifacts", 1)] {
+        let script = format!("{line} | {program} verify-blob - {}", by_jane());
+        let status = Command::new("sh")
+            .args(["-c", &script])
+            .current_dir(desk.dir.path())
+            .stderr(Stdio::null())
+            .status();
+        assert_eq!(status.expect("it runs").code(), Some(expected), "{line}");
+    }
+}
+
+#[test]
 fn what_cannot_be_told_exits_3() {
     let desk = Desk::with_signature();
     let identity = format!("--certificate-identity {EMAIL} --certificate-oidc-issuer {ISSUER}");

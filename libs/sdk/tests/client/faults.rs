@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use sealwright_sdk::{Artifact, Error, Failure, ServiceName, Signed, Verdict};
 
-use crate::instance::{CA, Fault, Instance, LOG, Lie, TSA, token};
+use serde_json::json;
+
+use crate::instance::{CA, Fault, GONE, Instance, LOG, Lie, TSA, token};
 
 const SERVICES: [(&str, ServiceName); 3] = [
     (CA, ServiceName::CertificateAuthority),
@@ -238,5 +240,39 @@ async fn a_lying_log_is_found_out_before_anything_is_handed_out() {
             (error.code(), error.verdict()),
             ("SERVICE_ANSWER_UNTRUSTWORTHY", Verdict::Refused)
         );
+    }
+}
+
+#[tokio::test]
+async fn where_any_service_will_do_another_stands_in() {
+    let instance = Instance::start_selecting(Some(json!({ "selector": "ANY" }))).await;
+    let session = instance
+        .context()
+        .keyless(token())
+        .await
+        .expect("a session");
+    let artifacts = (0..16_u8)
+        .map(|number| Artifact::Bytes(vec![number]))
+        .collect();
+    for signed in session.sign_all(artifacts, 4).await {
+        signed.expect("one of both is there");
+    }
+    // Which one is asked first depends on the artifact, so that load is spread.
+    let gone = instance.asked(GONE);
+    assert!(
+        gone > 0 && gone < 32,
+        "{gone} of 32 began at the service that is not there"
+    );
+}
+
+#[tokio::test]
+async fn where_all_services_are_needed_none_is_passed_over() {
+    for selector in [
+        json!({ "selector": "ALL" }),
+        json!({ "selector": "EXACT", "count": 2 }),
+    ] {
+        let instance = Instance::start_selecting(Some(selector)).await;
+        let error = sign(&instance).await.expect_err("one is not there");
+        assert!(error.to_string().contains(GONE), "{error}");
     }
 }

@@ -38,6 +38,8 @@ use tokio::sync::Notify;
 pub(crate) const CA: &str = "/ca";
 pub(crate) const TSA: &str = "/tsa";
 pub(crate) const LOG: &str = "/log";
+/// Where a listed service is not.
+pub(crate) const GONE: &str = "/gone";
 
 /// How a service fails, once for each time it is listed.
 #[derive(Clone, Copy, Debug)]
@@ -107,6 +109,11 @@ impl Drop for Instance {
 
 impl Instance {
     pub(crate) async fn start() -> Self {
+        Self::start_selecting(None).await
+    }
+
+    /// An instance that lists services which are not there, to be chosen by `selector`.
+    pub(crate) async fn start_selecting(selector: Option<Value>) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
             .await
             .expect("a port");
@@ -117,7 +124,7 @@ impl Instance {
         let tsa = Stamper::new();
         world.timestamp_authority.chain = tsa.chain.clone();
         world.timestamp_authority.uri = format!("{url}{TSA}");
-        let trust = Arc::new(trust_config(&world, &url));
+        let trust = Arc::new(trust_config(&world, &url, selector));
         let shared = Arc::new(Shared {
             world: Mutex::new(world),
             tsa: Mutex::new(tsa),
@@ -240,19 +247,30 @@ pub(crate) fn token_with(change: impl FnOnce(&mut Value)) -> IdentityToken {
     IdentityToken::parse(&text).expect("it is a token")
 }
 
-fn trust_config(world: &World, url: &str) -> TrustConfig {
-    let service = |url: String, version: u32| json!({ "url": url, "majorApiVersion": version, "operator": "example.com", "validFor": { "start": "2020-01-01T00:00:00Z" } });
+/// Trust configuration; with `selector`, each log and timestamp authority has a second one beside it, of another operator,
+/// that is not there.
+fn trust_config(world: &World, url: &str, selector: Option<Value>) -> TrustConfig {
+    let service = |url: String, version: u32, operator: &str| json!({ "url": url, "majorApiVersion": version, "operator": operator, "validFor": { "start": "2020-01-01T00:00:00Z" } });
+    let services = |path: &str, version: u32| {
+        let mut services = vec![service(format!("{url}{path}"), version, "example.com")];
+        let gone = service(format!("{url}{GONE}"), version, "gone.example.com");
+        services.extend(selector.is_some().then_some(gone));
+        services
+    };
+    let selected = selector
+        .clone()
+        .unwrap_or_else(|| json!({ "selector": "ANY" }));
     let document = json!({
         "mediaType": CLIENT_TRUST_CONFIG_MEDIA_TYPE,
         "trustedRoot": serde_json::from_str::<Value>(&world.trusted_root_json()).expect("JSON"),
         "signingConfig": {
             "mediaType": "application/vnd.dev.sigstore.signingconfig.v0.2+json",
-            "caUrls": [service(format!("{url}{CA}"), 1)],
+            "caUrls": [service(format!("{url}{CA}"), 1, "example.com")],
             "oidcUrls": [],
-            "rekorTlogUrls": [service(format!("{url}{LOG}"), 2)],
-            "rekorTlogConfig": { "selector": "ANY" },
-            "tsaUrls": [service(format!("{url}{TSA}"), 1)],
-            "tsaConfig": { "selector": "ANY" },
+            "rekorTlogUrls": services(LOG, 2),
+            "rekorTlogConfig": selected,
+            "tsaUrls": services(TSA, 1),
+            "tsaConfig": selected,
         },
     });
     TrustConfig::from_client_trust_config("test", document.to_string().as_bytes())

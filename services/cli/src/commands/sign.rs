@@ -1,7 +1,6 @@
 //! `sign-blob` and `attest-blob`.
 
 use std::fmt::Write as _;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,7 +21,6 @@ use crate::output::{Report, failure_text, failure_value};
 
 /// Artifacts signed at the same time.
 const PARALLEL: usize = 8;
-const MAX_STANDARD_INPUT_BYTES: u64 = 1024 * 1024 * 1024;
 const BUNDLE_SUFFIX: &str = ".sigstore.json";
 
 /// The names cosign gives to predicate types.
@@ -150,17 +148,8 @@ fn open_artifact(file: &Path) -> Result<Artifact, Error> {
         })?;
         return Ok(Artifact::Path(file.to_owned()));
     }
-    let mut bytes = Vec::new();
-    let read = std::io::stdin()
-        .lock()
-        .take(MAX_STANDARD_INPUT_BYTES)
-        .read_to_end(&mut bytes);
-    read.map_err(|source| Error::File {
-        what: "artifact on standard input",
-        path: file.to_owned(),
-        source,
-    })?;
-    Ok(Artifact::Bytes(bytes))
+    // Streamed like any other file.
+    Ok(Artifact::Path("/dev/stdin".into()))
 }
 
 /// `attest-blob`.
@@ -367,7 +356,8 @@ fn describe_signed(text: &mut String, file: &Path, place: &Path, signed: &Signed
         file.display(),
         place.display()
     );
-    describe(text, verified);
+    // A statement was signed, and no artifact was at hand to compare it with.
+    describe(text, verified, &["ARTIFACT_UNBOUND"]);
     if let Some(certificate) = signed.certificate() {
         let _ = writeln!(
             text,

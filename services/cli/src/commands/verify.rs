@@ -1,6 +1,7 @@
 //! `verify-blob` and `verify-blob-attestation`.
 
 use std::fmt::Write as _;
+use std::io::Read as _;
 
 use sealwright_sdk::bundle::error::Step;
 use sealwright_sdk::bundle::policy::PredicateTypes;
@@ -15,6 +16,9 @@ use crate::commands::sign::predicate_type;
 use crate::commands::trust;
 use crate::environment::Environment;
 use crate::output::Report;
+
+/// A pipe's content is held in memory.
+const MAX_PIPED_BYTES: u64 = 1024 * 1024 * 1024;
 
 /// `verify-blob`: a signature over the file; a statement only where it says no more than that.
 pub(crate) async fn verify_blob(
@@ -81,7 +85,7 @@ async fn judge(
     environment: &Environment,
 ) -> Result<Report, Error> {
     let bundle = read_bundle(&args.bundle)?;
-    let artifact = Artifact::from_argument(file);
+    let artifact = artifact(file)?;
     let loaded = trust::load(&args.trust, environment).await?;
     let now = environment.now();
     let verdict = verify(&bundle, &artifact, loaded.trust.trusted_root(), policy, now).await;
@@ -101,6 +105,37 @@ async fn judge(
     Ok(report(&verified, &bundle, file))
 }
 
+/// The artifact. What can be read only once (standard input, a pipe) is read into memory, since it may be judged twice.
+fn artifact(file: &str) -> Result<Artifact, Error> {
+    let artifact = Artifact::from_argument(if file == "-" { "/dev/stdin" } else { file });
+    let Artifact::Path(path) = &artifact else {
+        return Ok(artifact);
+    };
+    let file_error = |source| Error::File {
+        what: "artifact",
+        path: path.clone(),
+        source,
+    };
+    if std::fs::metadata(path).map_err(file_error)?.is_file() {
+        return Ok(artifact);
+    }
+    let mut bytes = Vec::new();
+    let source = std::fs::File::open(path).map_err(file_error)?;
+    source
+        .take(MAX_PIPED_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(file_error)?;
+    if bytes.len() as u64 > MAX_PIPED_BYTES {
+        let problem =
+            format!("more than {MAX_PIPED_BYTES} bytes from a pipe; give the file itself");
+        return Err(Error::Input {
+            what: format!("artifact {file}"),
+            problem,
+        });
+    }
+    Ok(Artifact::Bytes(bytes))
+}
+
 fn is_about_trust(step: Step) -> bool {
     matches!(
         step,
@@ -110,7 +145,7 @@ fn is_about_trust(step: Step) -> bool {
 
 fn report(verified: &Verified, bundle: &Bundle, file: &str) -> Report {
     let mut text = "Verified OK\n".to_owned();
-    describe(&mut text, verified);
+    describe(&mut text, verified, &[]);
     // The SDK's object goes out as it is, statement text included; only two members are put in front.
     let verdict = verified.to_json();
     let members = verdict.strip_prefix('{').unwrap_or("}");
@@ -125,8 +160,8 @@ fn report(verified: &Verified, bundle: &Bundle, file: &str) -> Report {
     }
 }
 
-/// Only what was checked is said.
-pub(crate) fn describe(text: &mut String, verified: &Verified) {
+/// Only what was checked is said. `passed_over` are warnings that go without saying here.
+pub(crate) fn describe(text: &mut String, verified: &Verified, passed_over: &[&str]) {
     let _ = match verified.signer() {
         Signer::Identity {
             subject, issuer, ..
@@ -161,7 +196,11 @@ pub(crate) fn describe(text: &mut String, verified: &Verified) {
             entry.log_index, entry.tree_size, entry.log
         );
     }
-    for warning in verified.warnings() {
+    for warning in verified
+        .warnings()
+        .iter()
+        .filter(|warning| !passed_over.contains(&warning.code))
+    {
         let _ = writeln!(text, "  warning:   {} [{}]", warning.message, warning.code);
     }
 }
