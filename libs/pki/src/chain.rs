@@ -99,15 +99,7 @@ pub fn verify_chain(
     at: i64,
     purpose: Purpose,
 ) -> Result<VerifiedChain, Error> {
-    Search {
-        intermediates,
-        anchors,
-        at,
-        purpose,
-        checks_left: MAX_SIGNATURE_CHECKS,
-        best: None,
-    }
-    .run(leaf, Kind::Certificate)
+    Search::new(intermediates, anchors, at, purpose).run(leaf, Kind::Certificate)
 }
 
 /// The same for a precertificate (RFC 6962 section 3.1): the poison must be there, and nothing else differs. For logs.
@@ -118,15 +110,7 @@ pub fn verify_precertificate_chain(
     at: i64,
     purpose: Purpose,
 ) -> Result<VerifiedChain, Error> {
-    Search {
-        intermediates,
-        anchors,
-        at,
-        purpose,
-        checks_left: MAX_SIGNATURE_CHECKS,
-        best: None,
-    }
-    .run(leaf, Kind::Precertificate)
+    Search::new(intermediates, anchors, at, purpose).run(leaf, Kind::Precertificate)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -155,6 +139,22 @@ enum Stage {
 }
 
 impl<'a> Search<'a> {
+    fn new(
+        intermediates: &'a [Certificate],
+        anchors: &'a [Certificate],
+        at: i64,
+        purpose: Purpose,
+    ) -> Self {
+        Self {
+            intermediates,
+            anchors,
+            at,
+            purpose,
+            checks_left: MAX_SIGNATURE_CHECKS,
+            best: None,
+        }
+    }
+
     fn run(mut self, leaf: &'a Certificate, kind: Kind) -> Result<VerifiedChain, Error> {
         check_leaf(leaf, kind, self.at, self.purpose).map_err(Error::Chain)?;
         if self.intermediates.len() > MAX_INTERMEDIATES {
