@@ -63,8 +63,6 @@ pub const FULCIO_USERNAME: ObjectIdentifier = oid("1.3.6.1.4.1.57264.1.7");
 /// Issuer, DER UTF8String
 pub const FULCIO_ISSUER_V2: ObjectIdentifier = oid("1.3.6.1.4.1.57264.1.8");
 
-/// id-ecPublicKey (RFC 5480)
-pub const EC_PUBLIC_KEY: ObjectIdentifier = oid("1.2.840.10045.2.1");
 /// ecdsa-with-SHA1, refused
 pub const ECDSA_WITH_SHA1: ObjectIdentifier = oid("1.2.840.10045.4.1");
 /// ecdsa-with-SHA256 (RFC 5758)
@@ -75,8 +73,6 @@ pub const ECDSA_WITH_SHA384: ObjectIdentifier = oid("1.2.840.10045.4.3.3");
 pub const ECDSA_WITH_SHA512: ObjectIdentifier = oid("1.2.840.10045.4.3.4");
 /// rsaEncryption (RFC 4055)
 pub const RSA_ENCRYPTION: ObjectIdentifier = oid("1.2.840.113549.1.1.1");
-/// sha1WithRSAEncryption, refused
-pub const SHA1_WITH_RSA: ObjectIdentifier = oid("1.2.840.113549.1.1.5");
 /// id-RSASSA-PSS (RFC 4055)
 pub const RSASSA_PSS: ObjectIdentifier = oid("1.2.840.113549.1.1.10");
 /// id-mgf1 (RFC 4055)
