@@ -1,4 +1,4 @@
-//! AlgorithmIdentifiers of signatures: which exist for us, how they are written, and which key each goes with.
+//! AlgorithmIdentifiers of signatures and hashes: which exist for us, how they are written, and which key each goes with.
 
 use const_oid::ObjectIdentifier;
 use sealwright_crypto::{Algorithm, HashAlgorithm, KeyType};
@@ -72,16 +72,16 @@ impl SignatureScheme {
 
     /// DER of the AlgorithmIdentifier, parameters as the RFCs want them.
     pub fn identifier_der(&self) -> Vec<u8> {
-        let mut writer = Writer::new();
-        writer.sequence(|w| {
-            w.oid(&self.oid());
-            match *self {
-                Self::RsaPkcs1(_) => w.null(),
-                Self::RsaPss(hash) => w.raw(&pss_parameters(hash)),
-                Self::Ecdsa(_) | Self::Ed25519 | Self::Unsupported(_) => {}
+        match *self {
+            Self::RsaPkcs1(_) => algorithm_identifier(&self.oid(), true),
+            Self::RsaPss(hash) => asn1::encode_sequence(&[
+                &asn1::encode(tag::OBJECT_IDENTIFIER, self.oid().as_bytes()),
+                &pss_parameters(hash),
+            ]),
+            Self::Ecdsa(_) | Self::Ed25519 | Self::Unsupported(_) => {
+                algorithm_identifier(&self.oid(), false)
             }
-        });
-        writer.finish()
+        }
     }
 }
 
@@ -119,6 +119,29 @@ fn row(hash: HashAlgorithm) -> &'static HashRow {
         HashAlgorithm::Sha384 => &ROWS[1],
         HashAlgorithm::Sha512 => &ROWS[2],
     }
+}
+
+/// The identifier of a hash function.
+pub(crate) fn hash_identifier(hash: HashAlgorithm) -> ObjectIdentifier {
+    row(hash).digest
+}
+
+/// The hash function with this identifier, if it is one that may be used.
+pub(crate) fn hash_algorithm(identifier: ObjectIdentifier) -> Option<HashAlgorithm> {
+    let known = ROWS.iter().find(|row| row.digest == identifier);
+    known.map(|row| row.hash)
+}
+
+/// An AlgorithmIdentifier whose parameters are NULL or absent.
+pub(crate) fn algorithm_identifier(oid: &ObjectIdentifier, null_parameters: bool) -> Vec<u8> {
+    let mut writer = Writer::new();
+    writer.sequence(|w| {
+        w.oid(oid);
+        if null_parameters {
+            w.null();
+        }
+    });
+    writer.finish()
 }
 
 /// Reads an AlgorithmIdentifier. Parameters that the algorithm does not have are malformed; algorithms that are not
@@ -169,12 +192,7 @@ fn null_or_absent(parameters: &[u8], scheme: SignatureScheme) -> Result<Signatur
 
 /// RSASSA-PSS-params: hash, MGF1 with the same hash, salt of the digest's length, trailer field at its default.
 fn pss_parameters(hash: HashAlgorithm) -> Vec<u8> {
-    let mut digest = Writer::new();
-    digest.sequence(|w| {
-        w.oid(&row(hash).digest);
-        w.null();
-    });
-    let digest = digest.finish();
+    let digest = algorithm_identifier(&row(hash).digest, true);
     let mut writer = Writer::new();
     writer.sequence(|w| {
         w.nested(tag::context_constructed(0), |w| w.raw(&digest));

@@ -4,6 +4,8 @@
 //! encoding is refused: indefinite and padded lengths, padded integers, booleans other than 00 and FF, bit strings
 //! whose unused bits are set. Tags above 30 do not occur in any structure of this crate and are refused too.
 
+use std::borrow::Cow;
+
 use crate::error::DerFault;
 use const_oid::ObjectIdentifier;
 
@@ -109,23 +111,12 @@ impl<'a> Reader<'a> {
 
     /// Reads the next element, whatever its tag.
     pub fn element(&mut self) -> Result<Element<'a>, DerFault> {
-        let (&tag, after_tag) = self.rest.split_first().ok_or(DerFault::Truncated)?;
-        if tag & 0x1f == 0x1f {
-            return Err(DerFault::HighTagNumber);
+        let cut = cut(self.rest)?;
+        if !cut.shortest_length {
+            return Err(DerFault::Length);
         }
-        let (length, header) = read_length(after_tag)?;
-        let total = (1 + header)
-            .checked_add(length)
-            .ok_or(DerFault::Truncated)?;
-        let (whole, rest) = self
-            .rest
-            .split_at_checked(total)
-            .ok_or(DerFault::Truncated)?;
-        let (_, value) = whole
-            .split_at_checked(1 + header)
-            .ok_or(DerFault::Truncated)?;
-        self.rest = rest;
-        Ok(Element { tag, value, whole })
+        self.rest = cut.rest;
+        Ok(cut.element)
     }
 
     /// Reads the next element, which must have this tag.
@@ -177,22 +168,12 @@ impl<'a> Reader<'a> {
 
     /// Reads an INTEGER that is not negative; the magnitude has no leading zero octet (zero is one `00`).
     pub fn unsigned_integer(&mut self) -> Result<&'a [u8], DerFault> {
-        match self.integer()? {
-            [first, ..] if first & 0x80 != 0 => Err(DerFault::Integer),
-            [0, rest @ ..] if !rest.is_empty() => Ok(rest),
-            magnitude => Ok(magnitude),
-        }
+        parse_unsigned_integer(self.value(tag::INTEGER)?)
     }
 
-    /// Reads an INTEGER between 0 and 2^63-1.
+    /// Reads an INTEGER between 0 and 2^64-1.
     pub fn small_integer(&mut self) -> Result<u64, DerFault> {
-        let magnitude = self.unsigned_integer()?;
-        if magnitude.len() > 8 {
-            return Err(DerFault::Integer);
-        }
-        Ok(magnitude
-            .iter()
-            .fold(0, |sum, octet| (sum << 8) | u64::from(*octet)))
+        parse_small_integer(self.value(tag::INTEGER)?)
     }
 
     /// Reads a BOOLEAN.
@@ -266,11 +247,49 @@ pub fn only(bytes: &[u8], tag: u8) -> Result<Element<'_>, DerFault> {
     Ok(element)
 }
 
-/// Answers the length and how many octets the length itself took.
-fn read_length(bytes: &[u8]) -> Result<(usize, usize), DerFault> {
+/// The first element of some bytes, and what follows it.
+pub(crate) struct Cut<'a> {
+    pub(crate) element: Element<'a>,
+    pub(crate) rest: &'a [u8],
+    /// Whether the length has the one form of DER. The strict reader asks; the one for timestamp requests does not.
+    pub(crate) shortest_length: bool,
+}
+
+/// Cuts off the first element. Indefinite lengths and tags above 30 are refused.
+pub(crate) fn cut(bytes: &[u8]) -> Result<Cut<'_>, DerFault> {
+    let (&tag, after_tag) = bytes.split_first().ok_or(DerFault::Truncated)?;
+    if tag & 0x1f == 0x1f {
+        return Err(DerFault::HighTagNumber);
+    }
+    let length = read_length(after_tag)?;
+    let header = 1 + length.octets;
+    let total = header
+        .checked_add(length.value)
+        .ok_or(DerFault::Truncated)?;
+    let (whole, rest) = bytes.split_at_checked(total).ok_or(DerFault::Truncated)?;
+    let (_, value) = whole.split_at_checked(header).ok_or(DerFault::Truncated)?;
+    Ok(Cut {
+        element: Element { tag, value, whole },
+        rest,
+        shortest_length: length.shortest,
+    })
+}
+
+struct Length {
+    value: usize,
+    /// How many octets the length itself took.
+    octets: usize,
+    shortest: bool,
+}
+
+fn read_length(bytes: &[u8]) -> Result<Length, DerFault> {
     let (&first, rest) = bytes.split_first().ok_or(DerFault::Truncated)?;
     if first < 0x80 {
-        return Ok((usize::from(first), 1));
+        return Ok(Length {
+            value: usize::from(first),
+            octets: 1,
+            shortest: true,
+        });
     }
     let count = usize::from(first & 0x7f);
     // 80 is the indefinite form; five and more octets would be a value of over 4 GiB.
@@ -278,23 +297,71 @@ fn read_length(bytes: &[u8]) -> Result<(usize, usize), DerFault> {
         return Err(DerFault::Length);
     }
     let octets = rest.get(..count).ok_or(DerFault::Truncated)?;
-    let length = octets
+    let value = octets
         .iter()
         .fold(0_usize, |sum, octet| (sum << 8) | usize::from(*octet));
-    let minimal = length >= 0x80 && octets.first() != Some(&0);
-    if minimal {
-        Ok((length, 1 + count))
+    Ok(Length {
+        value,
+        octets: 1 + count,
+        shortest: value >= 0x80 && octets.first() != Some(&0),
+    })
+}
+
+/// The content octets of an INTEGER without the padding in front of them: two's complement in the fewest octets.
+///
+/// # Errors
+/// [`DerFault::Integer`] when there are none.
+pub fn fewest_octets(mut content: &[u8]) -> Result<&[u8], DerFault> {
+    while let [first, rest @ ..] = content
+        && let Some(next) = rest.first()
+        && ((*first == 0 && next & 0x80 == 0) || (*first == 0xff && next & 0x80 != 0))
+    {
+        content = rest;
+    }
+    if content.is_empty() {
+        Err(DerFault::Integer)
     } else {
-        Err(DerFault::Length)
+        Ok(content)
     }
 }
 
-fn check_integer(value: &[u8]) -> Result<(), DerFault> {
-    match value {
-        [] => Err(DerFault::Integer),
-        [0x00, second, ..] if second & 0x80 == 0 => Err(DerFault::Integer),
-        [0xff, second, ..] if second & 0x80 != 0 => Err(DerFault::Integer),
-        _ => Ok(()),
+fn check_integer(content: &[u8]) -> Result<(), DerFault> {
+    if fewest_octets(content)?.len() == content.len() {
+        Ok(())
+    } else {
+        Err(DerFault::Integer)
+    }
+}
+
+/// Parses the content octets of an INTEGER that is not negative; the magnitude has no leading zero octet.
+fn parse_unsigned_integer(content: &[u8]) -> Result<&[u8], DerFault> {
+    check_integer(content)?;
+    match content {
+        [first, ..] if first & 0x80 != 0 => Err(DerFault::Integer),
+        [0, rest @ ..] if !rest.is_empty() => Ok(rest),
+        magnitude => Ok(magnitude),
+    }
+}
+
+/// Parses the content octets of an INTEGER between 0 and 2^64-1, whatever tag it came with.
+pub fn parse_small_integer(content: &[u8]) -> Result<u64, DerFault> {
+    let magnitude = parse_unsigned_integer(content)?;
+    if magnitude.len() > 8 {
+        return Err(DerFault::Integer);
+    }
+    Ok(magnitude
+        .iter()
+        .fold(0, |sum, octet| (sum << 8) | u64::from(*octet)))
+}
+
+/// The content octets of the INTEGER with this magnitude, big endian: leading zeros go, and one comes where the first
+/// octet would make the number negative.
+pub fn unsigned_content(magnitude: &[u8]) -> Cow<'_, [u8]> {
+    let zeros = magnitude.iter().take_while(|octet| **octet == 0).count();
+    match magnitude.get(zeros..).unwrap_or_default() {
+        [] => Cow::Borrowed(&[0]),
+        significant @ [first, ..] if first & 0x80 != 0 => Cow::Owned([&[0], significant].concat()),
+        significant => Cow::Borrowed(significant),
     }
 }
 
@@ -536,18 +603,7 @@ impl Writer {
 
     /// Appends a non-negative INTEGER given as big-endian octets; leading zeros are normalised.
     pub fn unsigned_integer(&mut self, magnitude: &[u8]) {
-        let start = magnitude
-            .iter()
-            .position(|octet| *octet != 0)
-            .unwrap_or(magnitude.len());
-        let significant = magnitude.get(start..).unwrap_or_default();
-        match significant.first() {
-            None => self.tlv(tag::INTEGER, &[0]),
-            Some(first) if first & 0x80 != 0 => {
-                self.tlv(tag::INTEGER, &[&[0], significant].concat());
-            }
-            Some(_) => self.tlv(tag::INTEGER, significant),
-        }
+        self.tlv(tag::INTEGER, &unsigned_content(magnitude));
     }
 
     /// Appends a non-negative INTEGER.
@@ -598,13 +654,7 @@ pub fn encode_sequence(parts: &[&[u8]]) -> Vec<u8> {
     writer.finish()
 }
 
-/// The elements of a SET OF in DER order: ascending as octet strings (X.690 section 11.6).
-pub fn encode_set_of(mut elements: Vec<Vec<u8>>) -> Vec<u8> {
-    elements.sort();
-    encode(tag::SET, &elements.concat())
-}
-
-/// Length octets in the shortest form, and how many of the five are in use.
+/// Length octets in the shortest form, and how many of the nine are in use.
 fn length_octets(length: usize) -> ([u8; 9], usize) {
     let mut octets = [0_u8; 9];
     if length < 0x80 {

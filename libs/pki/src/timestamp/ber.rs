@@ -2,10 +2,10 @@
 //!
 //! Timestamp requests arrive with an explicit `certReq FALSE`, long-form lengths, padded integers. This reader takes
 //! those and hands out the value in its DER form; everything else of this crate reads by the strict one in
-//! [`crate::asn1`]. Indefinite lengths and tags above thirty are refused here too: no client of the protocol needs
-//! them, and both make one parser differ from the next.
+//! [`crate::asn1`]. Both cut elements by the same function, so indefinite lengths and tags above thirty are refused here
+//! too: no client of the protocol needs them, and both make one parser differ from the next.
 
-use crate::asn1::{Element, tag};
+use crate::asn1::{self, Element, tag};
 use crate::error::DerFault;
 
 /// Reads elements one after the other from borrowed bytes; never allocates.
@@ -40,23 +40,9 @@ impl<'a> Reader<'a> {
     }
 
     fn element(&mut self) -> Result<Element<'a>, DerFault> {
-        let (&tag, after_tag) = self.rest.split_first().ok_or(DerFault::Truncated)?;
-        if tag & 0x1f == 0x1f {
-            return Err(DerFault::HighTagNumber);
-        }
-        let (length, header) = length(after_tag)?;
-        let total = (1 + header)
-            .checked_add(length)
-            .ok_or(DerFault::Truncated)?;
-        let (whole, rest) = self
-            .rest
-            .split_at_checked(total)
-            .ok_or(DerFault::Truncated)?;
-        let (_, value) = whole
-            .split_at_checked(1 + header)
-            .ok_or(DerFault::Truncated)?;
-        self.rest = rest;
-        Ok(Element { tag, value, whole })
+        let cut = asn1::cut(self.rest)?;
+        self.rest = cut.rest;
+        Ok(cut.element)
     }
 
     /// The content of the next element, which must have this tag.
@@ -94,44 +80,14 @@ impl<'a> Reader<'a> {
 
     /// The content of an INTEGER in the fewest octets.
     pub(super) fn integer(&mut self) -> Result<&'a [u8], DerFault> {
-        fewest_octets(self.value(tag::INTEGER)?)
+        asn1::fewest_octets(self.value(tag::INTEGER)?)
     }
 
     /// As [`Self::integer`], when one comes next.
     pub(super) fn optional_integer(&mut self) -> Result<Option<&'a [u8]>, DerFault> {
-        self.optional(tag::INTEGER)?.map(fewest_octets).transpose()
-    }
-}
-
-/// Answers the length and how many octets the length itself took.
-fn length(bytes: &[u8]) -> Result<(usize, usize), DerFault> {
-    let (&first, rest) = bytes.split_first().ok_or(DerFault::Truncated)?;
-    if first < 0x80 {
-        return Ok((usize::from(first), 1));
-    }
-    // Four octets reach 4 GiB, far above every cap in front of this reader; none is the indefinite form.
-    let count = usize::from(first & 0x7f);
-    if count == 0 || count > 4 {
-        return Err(DerFault::Length);
-    }
-    let octets = rest.get(..count).ok_or(DerFault::Truncated)?;
-    let length = octets
-        .iter()
-        .fold(0_usize, |sum, octet| (sum << 8) | usize::from(*octet));
-    Ok((length, 1 + count))
-}
-
-fn fewest_octets(mut content: &[u8]) -> Result<&[u8], DerFault> {
-    while let [first, rest @ ..] = content
-        && let Some(next) = rest.first()
-        && ((*first == 0 && next & 0x80 == 0) || (*first == 0xff && next & 0x80 != 0))
-    {
-        content = rest;
-    }
-    if content.is_empty() {
-        Err(DerFault::Integer)
-    } else {
-        Ok(content)
+        self.optional(tag::INTEGER)?
+            .map(asn1::fewest_octets)
+            .transpose()
     }
 }
 

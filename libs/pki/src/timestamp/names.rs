@@ -1,9 +1,6 @@
-//! Object identifiers of RFC 3161, RFC 5652 and RFC 5816, and which hash functions they may name here.
+//! Object identifiers of RFC 3161, RFC 5652 and RFC 5816.
 
 use const_oid::ObjectIdentifier;
-use sealwright_crypto::HashAlgorithm;
-
-use crate::oid;
 
 /// id-signedData.
 pub(super) const SIGNED_DATA: ObjectIdentifier =
@@ -26,19 +23,3 @@ pub(super) const SIGNING_CERTIFICATE: ObjectIdentifier =
 /// id-aa-signingCertificateV2: ESSCertIDv2, which hashes with SHA-256 unless it says otherwise.
 pub(super) const SIGNING_CERTIFICATE_V2: ObjectIdentifier =
     ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.16.2.47");
-
-/// The identifier of a hash function.
-pub(super) const fn hash_identifier(algorithm: HashAlgorithm) -> ObjectIdentifier {
-    match algorithm {
-        HashAlgorithm::Sha256 => oid::SHA256,
-        HashAlgorithm::Sha384 => oid::SHA384,
-        HashAlgorithm::Sha512 => oid::SHA512,
-    }
-}
-
-/// The hash function with this identifier, if it is one that may be used.
-pub(super) fn hash_algorithm(identifier: ObjectIdentifier) -> Option<HashAlgorithm> {
-    HashAlgorithm::ALL
-        .into_iter()
-        .find(|algorithm| hash_identifier(*algorithm) == identifier)
-}

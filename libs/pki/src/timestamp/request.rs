@@ -5,7 +5,7 @@ use sealwright_crypto::HashAlgorithm;
 
 use super::ber::Reader;
 use super::error::RequestError;
-use super::names::{hash_algorithm, hash_identifier};
+use crate::algorithm::{hash_algorithm, hash_identifier};
 use crate::asn1::{self, Writer, tag};
 use crate::error::DerFault;
 
@@ -216,12 +216,7 @@ impl<'a> TimeStampReq<'a> {
 /// The content octets of a nonce made of random octets: an unsigned number, so that nobody reads a negative one.
 #[must_use]
 pub fn nonce_content(random: [u8; 8]) -> Vec<u8> {
-    let significant = random.into_iter().skip_while(|octet| *octet == 0);
-    let content: Vec<u8> = std::iter::once(0).chain(significant).collect();
-    match content.as_slice() {
-        [0, rest @ ..] if rest.first().is_some_and(|first| first & 0x80 == 0) => rest.to_vec(),
-        _ => content,
-    }
+    asn1::unsigned_content(&random).into_owned()
 }
 
 /// Refuses a nonce longer than is echoed. The zero octet that keeps a large unsigned number positive is not counted.

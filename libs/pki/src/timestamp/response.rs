@@ -7,6 +7,7 @@ use sealwright_crypto::HashAlgorithm;
 use super::error::{PkiFailureInfo, TimestampError};
 use super::names;
 use super::token::Accuracy;
+use crate::algorithm::hash_algorithm;
 use crate::asn1::{self, Element, Reader, tag};
 use crate::error::DerFault;
 
@@ -235,7 +236,7 @@ impl<'a> TstInfo<'a> {
         let (algorithm, hashed_message) =
             imprint(&mut fields).map_err(malformed("TSTInfo.messageImprint"))?;
         let hash_algorithm =
-            names::hash_algorithm(algorithm).ok_or(TimestampError::Algorithm { algorithm })?;
+            hash_algorithm(algorithm).ok_or(TimestampError::Algorithm { algorithm })?;
         let serial = fields
             .integer()
             .map_err(malformed("TSTInfo.serialNumber"))?;
@@ -268,14 +269,14 @@ impl<'a> TstInfo<'a> {
 
 fn imprint<'a>(fields: &mut Reader<'a>) -> Result<(ObjectIdentifier, &'a [u8]), DerFault> {
     let mut imprint = fields.sequence()?;
-    let algorithm = hash_identifier(&mut imprint)?;
+    let algorithm = read_hash_identifier(&mut imprint)?;
     let hashed_message = imprint.octet_string()?;
     imprint.finish()?;
     Ok((algorithm, hashed_message))
 }
 
 /// The AlgorithmIdentifier of a hash function, its parameters NULL or absent.
-pub(super) fn hash_identifier(fields: &mut Reader<'_>) -> Result<ObjectIdentifier, DerFault> {
+pub(super) fn read_hash_identifier(fields: &mut Reader<'_>) -> Result<ObjectIdentifier, DerFault> {
     let mut algorithm = fields.sequence()?;
     let identifier = algorithm.oid()?;
     if !algorithm.is_empty() {
@@ -384,9 +385,9 @@ impl<'a> SignerInfo<'a> {
         let (issuer, serial) =
             issuer_and_serial(&mut fields).map_err(malformed("SignerInfo.sid"))?;
         let algorithm =
-            hash_identifier(&mut fields).map_err(malformed("SignerInfo.digestAlgorithm"))?;
+            read_hash_identifier(&mut fields).map_err(malformed("SignerInfo.digestAlgorithm"))?;
         let digest_algorithm =
-            names::hash_algorithm(algorithm).ok_or(TimestampError::Algorithm { algorithm })?;
+            hash_algorithm(algorithm).ok_or(TimestampError::Algorithm { algorithm })?;
         let attributes_element = fields
             .expect(tag::context_constructed(0))
             .map_err(malformed("SignerInfo.signedAttrs"))?;

@@ -11,6 +11,7 @@ use sealwright_crypto::{Algorithm, HashAlgorithm, sha256};
 use super::error::{PkiFailureInfo, TemplateError, TimeOutOfRange};
 use super::names;
 use super::request::MessageImprint;
+use crate::algorithm::{SignatureScheme, algorithm_identifier, hash_identifier};
 use crate::asn1::{self, Writer, tag};
 use crate::certificate::Certificate;
 use crate::oid;
@@ -36,21 +37,12 @@ impl Accuracy {
             }
             for (number, part) in [(0, self.millis), (1, self.micros)] {
                 if part != 0 {
-                    fields.tlv(tag::context(number), &small_integer_content(part.min(999)));
+                    let part = part.min(999).to_be_bytes();
+                    fields.tlv(tag::context(number), &asn1::unsigned_content(&part));
                 }
             }
         });
         out.finish()
-    }
-}
-
-/// Content octets of an INTEGER below 1000.
-fn small_integer_content(value: u16) -> Vec<u8> {
-    let [high, low] = value.to_be_bytes();
-    if high == 0 && low < 0x80 {
-        vec![low]
-    } else {
-        vec![high, low]
     }
 }
 
@@ -99,7 +91,7 @@ impl TokenTemplate {
     ) -> Result<Self, TemplateError> {
         let (signer, issuers) = chain.split_first().ok_or(TemplateError::EmptyChain)?;
         let (hash, signature_algorithm) = signature_algorithm(algorithm)?;
-        let digest_algorithm = algorithm_identifier(names::hash_identifier(hash), false);
+        let digest_algorithm = algorithm_identifier(&hash_identifier(hash), false);
         let embedded = std::iter::once(signer).chain(
             issuers
                 .iter()
@@ -285,29 +277,15 @@ fn failure_bits(failure: PkiFailureInfo) -> Vec<u8> {
 
 /// The digest and the signature's AlgorithmIdentifier. RSA is written as rsaEncryption, as RFC 3370 section 3.2 has it.
 fn signature_algorithm(algorithm: Algorithm) -> Result<(HashAlgorithm, Vec<u8>), TemplateError> {
+    let ecdsa = |hash| (hash, SignatureScheme::Ecdsa(hash).identifier_der());
     Ok(match algorithm {
-        Algorithm::EcdsaP256Sha256 => (
-            HashAlgorithm::Sha256,
-            algorithm_identifier(oid::ECDSA_WITH_SHA256, false),
-        ),
-        Algorithm::EcdsaP384Sha384 => (
-            HashAlgorithm::Sha384,
-            algorithm_identifier(oid::ECDSA_WITH_SHA384, false),
-        ),
-        Algorithm::RsaPkcs1 { hash, .. } => (hash, algorithm_identifier(oid::RSA_ENCRYPTION, true)),
+        Algorithm::EcdsaP256Sha256 => ecdsa(HashAlgorithm::Sha256),
+        Algorithm::EcdsaP384Sha384 => ecdsa(HashAlgorithm::Sha384),
+        Algorithm::RsaPkcs1 { hash, .. } => {
+            (hash, algorithm_identifier(&oid::RSA_ENCRYPTION, true))
+        }
         algorithm => return Err(TemplateError::Algorithm { algorithm }),
     })
-}
-
-fn algorithm_identifier(identifier: ObjectIdentifier, null_parameters: bool) -> Vec<u8> {
-    let mut out = Writer::new();
-    out.sequence(|fields| {
-        fields.oid(&identifier);
-        if null_parameters {
-            fields.null();
-        }
-    });
-    out.finish()
 }
 
 pub(super) fn attribute(identifier: ObjectIdentifier, value: &[u8]) -> Vec<u8> {

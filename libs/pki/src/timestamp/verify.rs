@@ -5,9 +5,9 @@ use sealwright_crypto::{HashAlgorithm, constant_time_eq};
 
 use super::error::TimestampError;
 use super::names;
-use super::response::{Attributes, SignerInfo, Token, TstInfo, hash_identifier};
+use super::response::{Attributes, SignerInfo, Token, TstInfo, read_hash_identifier};
 use super::token::Accuracy;
-use crate::algorithm::{SignatureScheme, parse_signature_algorithm};
+use crate::algorithm::{SignatureScheme, hash_algorithm, parse_signature_algorithm};
 use crate::asn1::{self, Element, Reader, tag};
 use crate::certificate::Certificate;
 use crate::chain::{Purpose, verify_chain};
@@ -305,7 +305,7 @@ fn certificate_hash_algorithm(identifier: &mut Reader<'_>) -> Result<HashAlgorit
     if identifier.peek_tag() != Some(tag::SEQUENCE) {
         return Ok(HashAlgorithm::Sha256);
     }
-    names::hash_algorithm(hash_identifier(identifier)?).ok_or(DerFault::Value)
+    hash_algorithm(read_hash_identifier(identifier)?).ok_or(DerFault::Value)
 }
 
 /// IssuerSerial with the one directoryName that an issuer has.
