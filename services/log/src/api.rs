@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::middleware::map_request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use http::header::HOST;
@@ -76,12 +75,19 @@ impl SignatureLogs {
             return Ok(only);
         }
         let host = authority.map(without_port).unwrap_or_default();
-        let found = self.0.iter().find(|one| one.log.identity().origin.eq_ignore_ascii_case(host));
+        let found = self
+            .0
+            .iter()
+            .find(|one| one.log.identity().origin.eq_ignore_ascii_case(host));
         found.ok_or_else(|| host_http::not_found(&format!("log for the host {host:.100}")))
     }
 
     /// As [`Self::by_host`], from a request's `:authority` or `Host`.
-    pub(crate) fn of_request(&self, uri: &http::Uri, headers: &http::HeaderMap) -> Result<&SignatureLog, ServiceError> {
+    pub(crate) fn of_request(
+        &self,
+        uri: &http::Uri,
+        headers: &http::HeaderMap,
+    ) -> Result<&SignatureLog, ServiceError> {
         let authority = uri.authority().map(http::uri::Authority::as_str);
         self.by_host(authority.or_else(|| headers.get(HOST).and_then(|host| host.to_str().ok())))
     }
@@ -90,7 +96,11 @@ impl SignatureLogs {
 /// `host:port` and `[v6]:port` without the port.
 fn without_port(authority: &str) -> &str {
     match authority.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        Some((host, port))
+            if !host.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
+            host
+        }
         _ => authority,
     }
 }
@@ -98,24 +108,21 @@ fn without_port(authority: &str) -> &str {
 /// The write door and the gRPC service. `/api/v2/checkpoint` and the tiles are [`crate::read`]'s.
 pub(crate) fn router(logs: &SignatureLogs) -> Router {
     let max_request = logs.0.iter().map(|one| one.max_request).max().unwrap_or(0);
-    let routes = Router::new().route(ENTRIES, post(create_entry).fallback(only_post)).with_state(logs.clone());
+    let routes = Router::new()
+        .route(ENTRIES, post(create_entry).fallback(only_post))
+        .with_state(logs.clone());
     let service = RekorServer::new(Rpc(logs.clone())).max_decoding_message_size(max_request);
-    grpc::mount(routes, service).layer(map_request(keep_authority))
-}
-
-/// Leaves the authority where gRPC methods find it: tonic does not hand out the pseudo header.
-async fn keep_authority(mut request: Request) -> Request {
-    if let Some(authority) = request.uri().authority().cloned() {
-        request.extensions_mut().insert(authority);
-    }
-    request
+    grpc::mount(routes, service)
 }
 
 async fn only_post() -> ServiceError {
     host_http::method_not_allowed("POST")
 }
 
-async fn create_entry(State(logs): State<SignatureLogs>, request: Request) -> Result<Response, ServiceError> {
+async fn create_entry(
+    State(logs): State<SignatureLogs>,
+    request: Request,
+) -> Result<Response, ServiceError> {
     let (parts, body) = request.into_parts();
     let log = logs.of_request(&parts.uri, &parts.headers)?;
     let body = host_http::read_body(&parts.headers, body, log.max_request).await?;
@@ -128,7 +135,8 @@ async fn create_entry(State(logs): State<SignatureLogs>, request: Request) -> Re
 /// 201, the only status that clients take for success, for new and for existing entries.
 fn created(log: &SignatureLog, receipt: &Receipt) -> Response {
     let body = entry_json(receipt, &log.log.key().log_id());
-    let mut response = host_http::no_store(host_http::bytes(StatusCode::CREATED, host_http::JSON, body));
+    let mut response =
+        host_http::no_store(host_http::bytes(StatusCode::CREATED, host_http::JSON, body));
     if receipt.duplicate {
         let headers = response.headers_mut();
         headers.insert(X_LOG_INDEX, HeaderValue::from(receipt.index));
@@ -162,7 +170,8 @@ impl SignatureLog {
 }
 
 fn conflict(index: u64) -> ServiceError {
-    let message = format!("an equivalent entry already exists in the transparency log with index {index}");
+    let message =
+        format!("an equivalent entry already exists in the transparency log with index {index}");
     ServiceError::new(Reason::AlreadyExists, message)
         .with_metadata("logIndex", index)
         .with_header(X_LOG_INDEX, HeaderValue::from(index))
@@ -172,19 +181,46 @@ fn conflict(index: u64) -> ServiceError {
 /// strings, there is no time and no promise. Written by hand: it is on the way of every entry, and all its values but the
 /// checkpoint need no escaping.
 fn entry_json(receipt: &Receipt, log_id: &[u8; 32]) -> String {
-    let mut json = String::with_capacity(1024 + receipt.stored.len() * 4 / 3 + receipt.proof.len() * 48);
+    let mut json =
+        String::with_capacity(1024 + receipt.stored.len() * 4 / 3 + receipt.proof.len() * 48);
     let index = receipt.index.to_string();
     let mut put = |parts: &[&str]| parts.iter().for_each(|part| json.push_str(part));
-    put(&[r#"{"logIndex":""#, &index, r#"","logId":{"keyId":""#, &base64::encode(log_id)]);
-    put(&[r#""},"kindVersion":{"kind":""#, HASHEDREKORD_KIND, r#"","version":""#, API_VERSION]);
-    put(&[r#""},"integratedTime":"0","inclusionPromise":null,"inclusionProof":{"logIndex":""#, &index]);
-    put(&[r#"","rootHash":""#, &base64::encode(&receipt.root), r#"","treeSize":""#, &receipt.tree_size.to_string()]);
+    put(&[
+        r#"{"logIndex":""#,
+        &index,
+        r#"","logId":{"keyId":""#,
+        &base64::encode(log_id),
+    ]);
+    put(&[
+        r#""},"kindVersion":{"kind":""#,
+        HASHEDREKORD_KIND,
+        r#"","version":""#,
+        API_VERSION,
+    ]);
+    put(&[
+        r#""},"integratedTime":"0","inclusionPromise":null,"inclusionProof":{"logIndex":""#,
+        &index,
+    ]);
+    put(&[
+        r#"","rootHash":""#,
+        &base64::encode(&receipt.root),
+        r#"","treeSize":""#,
+        &receipt.tree_size.to_string(),
+    ]);
     put(&[r#"","hashes":["#]);
     for (position, hash) in receipt.proof.iter().enumerate() {
-        put(&[if position == 0 { "\"" } else { ",\"" }, &base64::encode(hash), "\""]);
+        put(&[
+            if position == 0 { "\"" } else { ",\"" },
+            &base64::encode(hash),
+            "\"",
+        ]);
     }
     let checkpoint = serde_json::Value::from(receipt.checkpoint.as_str()).to_string();
-    put(&[r#"],"checkpoint":{"envelope":"#, &checkpoint, r#"}},"canonicalizedBody":""#]);
+    put(&[
+        r#"],"checkpoint":{"envelope":"#,
+        &checkpoint,
+        r#"}},"canonicalizedBody":""#,
+    ]);
     put(&[&base64::encode(&receipt.stored), r#""}"#]);
     json
 }
@@ -193,8 +229,13 @@ fn entry_message(receipt: Receipt, log_id: &[u8; 32]) -> TransparencyLogEntry {
     let log_index = signed(receipt.index);
     TransparencyLogEntry {
         log_index,
-        log_id: Some(LogId { key_id: log_id.to_vec() }),
-        kind_version: Some(KindVersion { kind: HASHEDREKORD_KIND.to_owned(), version: API_VERSION.to_owned() }),
+        log_id: Some(LogId {
+            key_id: log_id.to_vec(),
+        }),
+        kind_version: Some(KindVersion {
+            kind: HASHEDREKORD_KIND.to_owned(),
+            version: API_VERSION.to_owned(),
+        }),
         integrated_time: 0,
         inclusion_promise: None,
         inclusion_proof: Some(InclusionProof {
@@ -202,7 +243,9 @@ fn entry_message(receipt: Receipt, log_id: &[u8; 32]) -> TransparencyLogEntry {
             root_hash: receipt.root.to_vec(),
             tree_size: signed(receipt.tree_size),
             hashes: receipt.proof.iter().map(|hash| hash.to_vec()).collect(),
-            checkpoint: Some(Checkpoint { envelope: receipt.checkpoint }),
+            checkpoint: Some(Checkpoint {
+                envelope: receipt.checkpoint,
+            }),
         }),
         canonicalized_body: receipt.stored.to_vec(),
     }
@@ -230,8 +273,16 @@ fn submission(request: CreateEntryRequest) -> Result<Submission, ServiceError> {
             Ok(Submission::Dsse {
                 payload_type: envelope.payload_type,
                 payload: envelope.payload,
-                signatures: envelope.signatures.into_iter().map(|signature| signature.sig).collect(),
-                verifiers: request.verifiers.into_iter().map(|one| verifier(Some(one))).collect::<Result<_, _>>()?,
+                signatures: envelope
+                    .signatures
+                    .into_iter()
+                    .map(|signature| signature.sig)
+                    .collect(),
+                verifiers: request
+                    .verifiers
+                    .into_iter()
+                    .map(|one| verifier(Some(one)))
+                    .collect::<Result<_, _>>()?,
             })
         }
         None => Err(ServiceError::new(
@@ -244,13 +295,18 @@ fn submission(request: CreateEntryRequest) -> Result<Submission, ServiceError> {
 fn verifier(verifier: Option<wire::Verifier>) -> Result<Verifier, ServiceError> {
     let verifier = verifier.ok_or_else(|| missing("verifier"))?;
     let material = match verifier.verifier {
-        Some(wire::verifier::Verifier::PublicKey(wire::PublicKey { raw_bytes })) => VerifierMaterial::PublicKey(raw_bytes),
+        Some(wire::verifier::Verifier::PublicKey(wire::PublicKey { raw_bytes })) => {
+            VerifierMaterial::PublicKey(raw_bytes)
+        }
         Some(wire::verifier::Verifier::X509Certificate(X509Certificate { raw_bytes })) => {
             VerifierMaterial::X509Certificate(raw_bytes)
         }
         None => return Err(missing("verifier.publicKey or verifier.x509Certificate")),
     };
-    Ok(Verifier { material, key_details: verifier.key_details })
+    Ok(Verifier {
+        material,
+        key_details: verifier.key_details,
+    })
 }
 
 fn missing(field: &'static str) -> ServiceError {
@@ -258,7 +314,11 @@ fn missing(field: &'static str) -> ServiceError {
 }
 
 fn http_body(content_type: &str, data: bytes::Bytes) -> HttpBody {
-    HttpBody { content_type: content_type.to_owned(), data, ..HttpBody::default() }
+    HttpBody {
+        content_type: content_type.to_owned(),
+        data,
+        ..HttpBody::default()
+    }
 }
 
 /// The gRPC service over all logs.
@@ -267,8 +327,14 @@ struct Rpc(SignatureLogs);
 
 impl Rpc {
     fn log<T>(&self, request: &tonic::Request<T>) -> Result<&SignatureLog, tonic::Status> {
-        let authority = request.extensions().get::<http::uri::Authority>().map(http::uri::Authority::as_str);
-        let host = request.metadata().get(HOST.as_str()).and_then(|host| host.to_str().ok());
+        let authority = request
+            .extensions()
+            .get::<http::uri::Authority>()
+            .map(http::uri::Authority::as_str);
+        let host = request
+            .metadata()
+            .get(HOST.as_str())
+            .and_then(|host| host.to_str().ok());
         Ok(self.0.by_host(authority.or(host))?)
     }
 }
@@ -291,7 +357,10 @@ impl Rekor for Rpc {
         Ok(response)
     }
 
-    async fn get_tile(&self, request: tonic::Request<TileRequest>) -> Result<tonic::Response<HttpBody>, tonic::Status> {
+    async fn get_tile(
+        &self,
+        request: tonic::Request<TileRequest>,
+    ) -> Result<tonic::Response<HttpBody>, tonic::Status> {
         let log = self.log(&request)?;
         let TileRequest { l, n } = request.into_inner();
         let level = u8::try_from(l).unwrap_or(u8::MAX);
@@ -313,13 +382,20 @@ impl Rekor for Rpc {
         request: tonic::Request<sealwright_proto::Empty>,
     ) -> Result<tonic::Response<HttpBody>, tonic::Status> {
         let head = self.log(&request)?.log.tree_head();
-        Ok(tonic::Response::new(http_body(host_http::TEXT, head.checkpoint)))
+        Ok(tonic::Response::new(http_body(
+            host_http::TEXT,
+            head.checkpoint,
+        )))
     }
 }
 
 fn tile_id(kind: TileKind, position: &str) -> Result<TileId, ServiceError> {
-    let (index, width) = parse_position(position)
-        .map_err(|error| ServiceError::new(Reason::MalformedRequest, format!("Not a tile of this log: {error}")))?;
+    let (index, width) = parse_position(position).map_err(|error| {
+        ServiceError::new(
+            Reason::MalformedRequest,
+            format!("Not a tile of this log: {error}"),
+        )
+    })?;
     Ok(TileId { kind, index, width })
 }
 
@@ -329,9 +405,12 @@ mod tests {
 
     #[test]
     fn hosts_are_compared_without_their_port() {
-        for (authority, host) in
-            [("127.0.0.1:7700", "127.0.0.1"), ("log.example.com", "log.example.com"), ("[::1]:7700", "[::1]"), ("x:", "x")]
-        {
+        for (authority, host) in [
+            ("127.0.0.1:7700", "127.0.0.1"),
+            ("log.example.com", "log.example.com"),
+            ("[::1]:7700", "[::1]"),
+            ("x:", "x"),
+        ] {
             assert_eq!(without_port(authority), host);
         }
     }
@@ -356,7 +435,16 @@ mod tests {
         assert!(value["inclusionPromise"].is_null());
         let read: TransparencyLogEntry = serde_json::from_str(&json).expect("the message");
         assert_eq!(read, entry_message(receipt.clone(), &[9; 32]));
-        let alone = entry_json(&Receipt { proof: Vec::new(), ..receipt }, &[9; 32]);
-        assert!(alone.contains(r#""hashes":[],"#), "an empty list is there, too");
+        let alone = entry_json(
+            &Receipt {
+                proof: Vec::new(),
+                ..receipt
+            },
+            &[9; 32],
+        );
+        assert!(
+            alone.contains(r#""hashes":[],"#),
+            "an empty list is there, too"
+        );
     }
 }

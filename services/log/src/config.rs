@@ -120,10 +120,16 @@ impl LogConfig {
     /// # Errors
     /// When no key is configured, or it cannot be read.
     pub fn load_signer(&self, folder: &Path) -> Result<Arc<dyn Signer>, Error> {
-        let key = self.key.as_ref().ok_or_else(|| self.unusable("key is missing; name one, e.g. \"file:log.key\""))?;
+        let key = self
+            .key
+            .as_ref()
+            .ok_or_else(|| self.unusable("key is missing; name one, e.g. \"file:log.key\""))?;
         let secret = key.resolve(folder).map_err(|error| self.unusable(error))?;
-        let pem = secret.expose_str().map_err(|_| self.unusable("key is not PEM text"))?;
-        let key = PrivateKey::from_pem(pem).map_err(|error| self.unusable(format!("key: {error}")))?;
+        let pem = secret
+            .expose_str()
+            .map_err(|_| self.unusable("key is not PEM text"))?;
+        let key =
+            PrivateKey::from_pem(pem).map_err(|error| self.unusable(format!("key: {error}")))?;
         Ok(Arc::new(MemorySigner::new(key)))
     }
 
@@ -135,7 +141,9 @@ impl LogConfig {
         let mut roots = Vec::new();
         for path in &self.roots {
             let path = folder.join(path);
-            let problem = |error: &dyn std::fmt::Display| self.unusable(format!("roots: {}: {error}", path.display()));
+            let problem = |error: &dyn std::fmt::Display| {
+                self.unusable(format!("roots: {}: {error}", path.display()))
+            };
             let text = std::fs::read_to_string(&path).map_err(|error| problem(&error))?;
             roots.extend(parse_pem_chain(&text).map_err(|error| problem(&error))?);
         }
@@ -144,27 +152,56 @@ impl LogConfig {
 
     /// Name, kind and origin; refuses a name or URL that no log can have.
     pub(crate) fn identity(&self) -> Result<LogIdentity, Error> {
-        let named = !self.name.is_empty() && self.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        let named = !self.name.is_empty()
+            && self
+                .name
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         if !named {
             return Err(self.unusable("name must be lower-case letters, digits and hyphens"));
         }
-        let url = Url::parse(&self.url).map_err(|error| self.unusable(format!("url {:?}: {error}", self.url)))?;
-        let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
+        let url = Url::parse(&self.url)
+            .map_err(|error| self.unusable(format!("url {:?}: {error}", self.url)))?;
+        let plain = url.query().is_none()
+            && url.fragment().is_none()
+            && url.username().is_empty()
+            && url.password().is_none();
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() || !plain {
-            return Err(self.unusable(format!("url {:?} is not a plain http or https address", self.url)));
+            return Err(self.unusable(format!(
+                "url {:?} is not a plain http or https address",
+                self.url
+            )));
         }
         let base = url.as_str().trim_end_matches('/');
         let origin = match self.kind {
             Kind::Rekor if url.path() == "/" => url.host_str().unwrap_or_default().to_owned(),
             Kind::Rekor => {
-                return Err(self.unusable("url of a signature log has no path: clients append /api/v2 to the host"));
+                return Err(self.unusable(
+                    "url of a signature log has no path: clients append /api/v2 to the host",
+                ));
             }
-            Kind::Ct if url.path().trim_end_matches('/').ends_with(&format!("/ct/{}", self.name)) => {
-                base.split_once("://").map_or(base, |(_, rest)| rest).to_owned()
+            Kind::Ct
+                if url
+                    .path()
+                    .trim_end_matches('/')
+                    .ends_with(&format!("/ct/{}", self.name)) =>
+            {
+                base.split_once("://")
+                    .map_or(base, |(_, rest)| rest)
+                    .to_owned()
             }
-            Kind::Ct => return Err(self.unusable(format!("url of a certificate log ends in /ct/{}", self.name))),
+            Kind::Ct => {
+                return Err(self.unusable(format!(
+                    "url of a certificate log ends in /ct/{}",
+                    self.name
+                )));
+            }
         };
-        Ok(LogIdentity { name: self.name.clone(), kind: self.kind, origin })
+        Ok(LogIdentity {
+            name: self.name.clone(),
+            kind: self.kind,
+            origin,
+        })
     }
 
     pub(crate) fn engine_options(&self) -> Result<EngineOptions, Error> {
@@ -185,14 +222,21 @@ impl LogConfig {
     }
 
     pub(crate) fn signature_algorithms(&self) -> Result<Option<Vec<Algorithm>>, Error> {
-        let Some(names) = &self.algorithms else { return Ok(None) };
+        let Some(names) = &self.algorithms else {
+            return Ok(None);
+        };
         let find = |name: &String| {
-            let algorithm = Algorithm::from_cli_name(name).filter(|algorithm| algorithm.hash().is_some());
+            let algorithm =
+                Algorithm::from_cli_name(name).filter(|algorithm| algorithm.hash().is_some());
             algorithm.ok_or_else(|| {
                 self.unusable(format!("algorithms: {name:?} is no algorithm that signs digests, e.g. ecdsa-sha2-256-nistp256"))
             })
         };
-        names.iter().map(find).collect::<Result<Vec<_>, _>>().map(Some)
+        names
+            .iter()
+            .map(find)
+            .collect::<Result<Vec<_>, _>>()
+            .map(Some)
     }
 
     pub(crate) fn max_request_bytes(&self) -> usize {
@@ -200,7 +244,10 @@ impl LogConfig {
     }
 
     pub(crate) fn unusable(&self, problem: impl ToString) -> Error {
-        Error::Config { log: format!("{:?}", self.name), problem: problem.to_string() }
+        Error::Config {
+            log: format!("{:?}", self.name),
+            problem: problem.to_string(),
+        }
     }
 }
 
@@ -209,21 +256,46 @@ mod tests {
     use super::*;
 
     fn origin(kind: Kind, url: &str) -> Result<String, Error> {
-        let config = LogConfig { name: "dev".into(), kind, url: url.into(), ..LogConfig::default() };
+        let config = LogConfig {
+            name: "dev".into(),
+            kind,
+            url: url.into(),
+            ..LogConfig::default()
+        };
         config.identity().map(|identity| identity.origin)
     }
 
     #[test]
     fn the_origin_follows_from_the_url() {
-        assert_eq!(origin(Kind::Rekor, "http://127.0.0.1:7700").unwrap(), "127.0.0.1");
-        assert_eq!(origin(Kind::Rekor, "https://log-2026a.example.com/").unwrap(), "log-2026a.example.com");
-        assert_eq!(origin(Kind::Ct, "http://127.0.0.1:7700/ct/dev").unwrap(), "127.0.0.1:7700/ct/dev");
-        assert_eq!(origin(Kind::Ct, "https://ct.example.com/ct/dev/").unwrap(), "ct.example.com/ct/dev");
+        assert_eq!(
+            origin(Kind::Rekor, "http://127.0.0.1:7700").unwrap(),
+            "127.0.0.1"
+        );
+        assert_eq!(
+            origin(Kind::Rekor, "https://log-2026a.example.com/").unwrap(),
+            "log-2026a.example.com"
+        );
+        assert_eq!(
+            origin(Kind::Ct, "http://127.0.0.1:7700/ct/dev").unwrap(),
+            "127.0.0.1:7700/ct/dev"
+        );
+        assert_eq!(
+            origin(Kind::Ct, "https://ct.example.com/ct/dev/").unwrap(),
+            "ct.example.com/ct/dev"
+        );
     }
 
     #[test]
     fn urls_that_clients_could_not_use_are_refused() {
-        for url in ["", "127.0.0.1", "ftp://a", "http://a/?q", "http://u@a", "http://a/log", "http://a/#f"] {
+        for url in [
+            "",
+            "127.0.0.1",
+            "ftp://a",
+            "http://a/?q",
+            "http://u@a",
+            "http://a/log",
+            "http://a/#f",
+        ] {
             assert!(origin(Kind::Rekor, url).is_err(), "{url:?}");
         }
         assert!(origin(Kind::Ct, "http://a/ct/other").is_err());
@@ -239,16 +311,33 @@ mod tests {
         let text = "[[log]]\nname = \"a\"\nurl = \"https://a.example.com\"\nwal_segment = \"8MiB\"\npublish_interval = \"250ms\"\n\
                     [[log]]\nname = \"b\"\nkind = \"ct\"\nurl = \"https://a.example.com/ct/b\"\nlegacy_dsse = \"reject\"\n";
         let file: File = config::parse(text, "a.toml").unwrap();
-        let [a, b] = file.log.logs.as_slice() else { panic!("two logs") };
-        assert_eq!((a.wal_segment, a.publish_interval, b.kind), (8 << 20, Duration::from_millis(250), Kind::Ct));
+        let [a, b] = file.log.logs.as_slice() else {
+            panic!("two logs")
+        };
+        assert_eq!(
+            (a.wal_segment, a.publish_interval, b.kind),
+            (8 << 20, Duration::from_millis(250), Kind::Ct)
+        );
         let refused = config::parse::<File>("[[log]]\nnmae = \"a\"\n", "a.toml").unwrap_err();
-        assert!(refused.to_string().contains("did you mean `name`"), "{refused}");
+        assert!(
+            refused.to_string().contains("did you mean `name`"),
+            "{refused}"
+        );
     }
 
     #[test]
     fn algorithms_are_named_as_in_the_registry_and_must_sign_digests() {
-        let with = |name: &str| LogConfig { algorithms: Some(vec![name.into()]), ..LogConfig::default() }.signature_algorithms();
-        assert_eq!(with("ed25519-ph").unwrap(), Some(vec![Algorithm::Ed25519Ph]));
+        let with = |name: &str| {
+            LogConfig {
+                algorithms: Some(vec![name.into()]),
+                ..LogConfig::default()
+            }
+            .signature_algorithms()
+        };
+        assert_eq!(
+            with("ed25519-ph").unwrap(),
+            Some(vec![Algorithm::Ed25519Ph])
+        );
         assert!(with("ed25519").is_err());
         assert!(with("md5").is_err());
     }

@@ -18,17 +18,32 @@ pub(crate) struct CpuPool {
 
 impl CpuPool {
     pub(crate) fn new(running: usize, max_waiting: usize) -> Self {
-        let (running, waiting) = (Arc::new(Semaphore::new(running.max(1))), Arc::new(AtomicUsize::new(0)));
-        Self { running, waiting, max_waiting }
+        let (running, waiting) = (
+            Arc::new(Semaphore::new(running.max(1))),
+            Arc::new(AtomicUsize::new(0)),
+        );
+        Self {
+            running,
+            waiting,
+            max_waiting,
+        }
     }
 
     /// Runs `work` on a thread that may block.
     ///
     /// # Errors
     /// `OVERLOADED` when too much waits already.
-    pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ServiceError> {
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ServiceError> {
         let place = self.take_place()?;
-        let permit = self.running.clone().acquire_owned().await.map_err(ServiceError::internal)?;
+        let permit = self
+            .running
+            .clone()
+            .acquire_owned()
+            .await
+            .map_err(ServiceError::internal)?;
         drop(place);
         // The permit goes with the work: whoever goes away while it runs does not make room for more.
         let done = spawn_blocking(move || {
@@ -43,8 +58,11 @@ impl CpuPool {
         if place.0.fetch_add(1, Ordering::SeqCst) < self.max_waiting {
             return Ok(place);
         }
-        Err(ServiceError::new(Reason::Overloaded, "The log has too many signatures to verify; try again")
-            .with_internal("verification pool"))
+        Err(ServiceError::new(
+            Reason::Overloaded,
+            "The log has too many signatures to verify; try again",
+        )
+        .with_internal("verification pool"))
     }
 }
 
@@ -67,11 +85,17 @@ mod tests {
     async fn what_neither_runs_nor_may_wait_is_refused() {
         let pool = CpuPool::new(1, 1);
         let barrier = Arc::new(Barrier::new(2));
-        let held = { let (pool, barrier) = (pool.clone(), barrier.clone()); tokio::spawn(async move { pool.run(move || barrier.wait()).await }) };
+        let held = {
+            let (pool, barrier) = (pool.clone(), barrier.clone());
+            tokio::spawn(async move { pool.run(move || barrier.wait()).await })
+        };
         while pool.running.available_permits() > 0 {
             tokio::task::yield_now().await;
         }
-        let waits = { let pool = pool.clone(); tokio::spawn(async move { pool.run(|| 7).await }) };
+        let waits = {
+            let pool = pool.clone();
+            tokio::spawn(async move { pool.run(|| 7).await })
+        };
         while pool.waiting.load(Ordering::SeqCst) == 0 {
             tokio::task::yield_now().await;
         }

@@ -24,7 +24,9 @@ use sealwright_proto::sealwright::ct::v1 as wire;
 use sealwright_proto::sealwright::ct::v1::certificate_transparency_server::{
     CertificateTransparency, CertificateTransparencyServer,
 };
-use sealwright_tlog::ct::{TileLeaf, digitally_signed, leaf_index_extensions, parse_tree_head_signature};
+use sealwright_tlog::ct::{
+    TileLeaf, digitally_signed, leaf_index_extensions, parse_tree_head_signature,
+};
 use sealwright_tlog::{Hash, Note};
 use serde::Deserialize;
 use serde_json::json;
@@ -52,7 +54,13 @@ pub(crate) struct CertificateLog {
 
 impl CertificateLog {
     pub(crate) fn new(log: Log, admission: Admission, max_request: usize, cpu: CpuPool) -> Self {
-        Self { log, admission: Arc::new(admission), max_request, cpu, issuers: Mutex::default() }
+        Self {
+            log,
+            admission: Arc::new(admission),
+            max_request,
+            cpu,
+            issuers: Mutex::default(),
+        }
     }
 }
 
@@ -66,7 +74,11 @@ impl CertificateLogs {
     }
 
     fn named(&self, name: &str) -> Result<&CertificateLog, ServiceError> {
-        let found = self.0.iter().find(|one| one.log.identity().name == name).map(Arc::as_ref);
+        let found = self
+            .0
+            .iter()
+            .find(|one| one.log.identity().name == name)
+            .map(Arc::as_ref);
         found.ok_or_else(|| host_http::not_found(&format!("certificate log {name:.100}")))
     }
 
@@ -74,7 +86,10 @@ impl CertificateLogs {
     fn named_or_only(&self, name: &str) -> Result<&CertificateLog, ServiceError> {
         match (name, self.0.as_slice()) {
             ("", [only]) => Ok(only),
-            ("", _) => Err(ServiceError::new(Reason::MalformedRequest, "There are several logs here; name one")),
+            ("", _) => Err(ServiceError::new(
+                Reason::MalformedRequest,
+                "There are several logs here; name one",
+            )),
             (name, _) => self.named(name),
         }
     }
@@ -84,16 +99,29 @@ impl CertificateLogs {
 pub(crate) fn router(logs: &CertificateLogs) -> Router {
     let routes = Router::new()
         .route("/ct/{name}/ct/v1/add-chain", only_post(post(add_chain)))
-        .route("/ct/{name}/ct/v1/add-pre-chain", only_post(post(add_pre_chain)))
+        .route(
+            "/ct/{name}/ct/v1/add-pre-chain",
+            only_post(post(add_pre_chain)),
+        )
         .route("/ct/{name}/ct/v1/get-sth", only_get(get(get_sth)))
-        .route("/ct/{name}/ct/v1/get-sth-consistency", only_get(get(get_sth_consistency)))
-        .route("/ct/{name}/ct/v1/get-proof-by-hash", only_get(get(get_proof_by_hash)))
+        .route(
+            "/ct/{name}/ct/v1/get-sth-consistency",
+            only_get(get(get_sth_consistency)),
+        )
+        .route(
+            "/ct/{name}/ct/v1/get-proof-by-hash",
+            only_get(get(get_proof_by_hash)),
+        )
         .route("/ct/{name}/ct/v1/get-entries", only_get(get(get_entries)))
-        .route("/ct/{name}/ct/v1/get-entry-and-proof", only_get(get(get_entry_and_proof)))
+        .route(
+            "/ct/{name}/ct/v1/get-entry-and-proof",
+            only_get(get(get_entry_and_proof)),
+        )
         .route("/ct/{name}/ct/v1/get-roots", only_get(get(get_roots)))
         .with_state(logs.clone());
     let max_request = logs.0.iter().map(|one| one.max_request).max().unwrap_or(0);
-    let service = CertificateTransparencyServer::new(Rpc(logs.clone())).max_decoding_message_size(max_request);
+    let service = CertificateTransparencyServer::new(Rpc(logs.clone()))
+        .max_decoding_message_size(max_request);
     grpc::mount(routes, service)
 }
 
@@ -129,11 +157,19 @@ async fn add_pre_chain(
     add(logs.named(&name)?, request, Submitted::Precertificate).await
 }
 
-async fn add(log: &CertificateLog, request: Request, submitted: Submitted) -> Result<Response, ServiceError> {
+async fn add(
+    log: &CertificateLog,
+    request: Request,
+    submitted: Submitted,
+) -> Result<Response, ServiceError> {
     let (parts, body) = request.into_parts();
     let body = host_http::read_body(&parts.headers, body, log.max_request).await?;
     let AddChain { chain } = host_http::parse_json(&body)?;
-    let chain = chain.iter().enumerate().map(|(position, text)| decoded(position, text)).collect::<Result<_, _>>()?;
+    let chain = chain
+        .iter()
+        .enumerate()
+        .map(|(position, text)| decoded(position, text))
+        .collect::<Result<_, _>>()?;
     let sct = log.add(chain, submitted).await?;
     let answer = json!({
         "sct_version": 0,
@@ -142,12 +178,19 @@ async fn add(log: &CertificateLog, request: Request, submitted: Submitted) -> Re
         "extensions": base64::encode(&sct.extensions),
         "signature": base64::encode(&sct.signature),
     });
-    Ok(host_http::no_store(host_http::json(StatusCode::OK, &answer)))
+    Ok(host_http::no_store(host_http::json(
+        StatusCode::OK,
+        &answer,
+    )))
 }
 
 fn decoded(position: usize, text: &str) -> Result<Vec<u8>, ServiceError> {
-    base64::decode_lenient(text)
-        .map_err(|_| ServiceError::new(Reason::MalformedRequest, format!("chain[{position}] is not base64")))
+    base64::decode_lenient(text).map_err(|_| {
+        ServiceError::new(
+            Reason::MalformedRequest,
+            format!("chain[{position}] is not base64"),
+        )
+    })
 }
 
 /// The parts of an SCT that both doors write in their own way.
@@ -163,7 +206,10 @@ struct Sct {
 impl CertificateLog {
     async fn add(&self, chain: Vec<Vec<u8>>, submitted: Submitted) -> Result<Sct, ServiceError> {
         let admission = self.admission.clone();
-        let admitted = self.cpu.run(move || admission.admit(chain, submitted)).await??;
+        let admitted = self
+            .cpu
+            .run(move || admission.admit(chain, submitted))
+            .await??;
         self.store_issuers(&admitted).await?;
         let fingerprints = admitted.fingerprints();
         let entry = admitted.entry;
@@ -171,15 +217,23 @@ impl CertificateLog {
         let receipt = self.log.submit(leaf).await?;
         let timestamp_ms = timestamp(&receipt)?;
         let extensions = leaf_index_extensions(receipt.index).map_err(crate::Error::from)?;
-        let message = entry.sct_message(timestamp_ms, &extensions).map_err(crate::Error::from)?;
+        let message = entry
+            .sct_message(timestamp_ms, &extensions)
+            .map_err(crate::Error::from)?;
         let signer = self.log.signer();
         let raw = match signer.sign_now(&message) {
             Some(raw) => raw,
             None => signer.sign(&message).await,
         };
-        let raw = raw.map_err(|error| ServiceError::from(crate::Error::Signer(error.to_string())))?;
+        let raw =
+            raw.map_err(|error| ServiceError::from(crate::Error::Signer(error.to_string())))?;
         let signature = digitally_signed(&raw).map_err(crate::Error::from)?;
-        Ok(Sct { log_id: self.log.key().log_id(), timestamp_ms, extensions, signature })
+        Ok(Sct {
+            log_id: self.log.key().log_id(),
+            timestamp_ms,
+            extensions,
+            signature,
+        })
     }
 
     /// Issuers are durable before an entry refers to them.
@@ -195,7 +249,11 @@ impl CertificateLog {
     }
 
     fn issuer_in_memory(&self, fingerprint: &Hash) -> Option<Bytes> {
-        self.issuers.lock().unwrap_or_else(PoisonError::into_inner).get(fingerprint).cloned()
+        self.issuers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(fingerprint)
+            .cloned()
     }
 
     fn remember_issuer(&self, fingerprint: Hash, der: Bytes) {
@@ -217,7 +275,9 @@ impl CertificateLog {
 
 /// Certificate leaves record their time, so a receipt for one always has it.
 fn timestamp(receipt: &Receipt) -> Result<u64, ServiceError> {
-    receipt.timestamp_ms.ok_or_else(|| ServiceError::internal("a certificate leaf without a time"))
+    receipt
+        .timestamp_ms
+        .ok_or_else(|| ServiceError::internal("a certificate leaf without a time"))
 }
 
 // Reading, as RFC 6962 has it.
@@ -250,17 +310,38 @@ impl CertificateLog {
     fn tree_head(&self) -> Result<TreeHeadParts, ServiceError> {
         let (head, key) = (self.log.tree_head(), self.log.key());
         let note = Note::parse(&head.checkpoint).map_err(ServiceError::internal)?;
-        let own = note.signatures().iter().find(|line| line.name() == key.name() && line.key_id() == key.key_id());
-        let payload = own.ok_or_else(|| ServiceError::internal("a checkpoint without the log's own signature"))?;
-        let (timestamp_ms, raw) = parse_tree_head_signature(payload.signature()).map_err(ServiceError::internal)?;
+        let own = note
+            .signatures()
+            .iter()
+            .find(|line| line.name() == key.name() && line.key_id() == key.key_id());
+        let payload = own.ok_or_else(|| {
+            ServiceError::internal("a checkpoint without the log's own signature")
+        })?;
+        let (timestamp_ms, raw) =
+            parse_tree_head_signature(payload.signature()).map_err(ServiceError::internal)?;
         let signature = digitally_signed(raw).map_err(ServiceError::internal)?;
-        Ok(TreeHeadParts { tree_size: head.size, timestamp_ms, root: head.root, signature })
+        Ok(TreeHeadParts {
+            tree_size: head.size,
+            timestamp_ms,
+            root: head.root,
+            signature,
+        })
     }
 
-    async fn proof_by_hash(&self, leaf_hash: &Hash, tree_size: u64) -> Result<(u64, Vec<Hash>), ServiceError> {
+    async fn proof_by_hash(
+        &self,
+        leaf_hash: &Hash,
+        tree_size: u64,
+    ) -> Result<(u64, Vec<Hash>), ServiceError> {
         self.require_size(tree_size)?;
-        let found = self.log.find_leaf(leaf_hash).await?.filter(|index| *index < tree_size);
-        let index = found.ok_or_else(|| host_http::not_found("entry with this leaf hash in a tree of this size"))?;
+        let found = self
+            .log
+            .find_leaf(leaf_hash)
+            .await?
+            .filter(|index| *index < tree_size);
+        let index = found.ok_or_else(|| {
+            host_http::not_found("entry with this leaf hash in a tree of this size")
+        })?;
         Ok((index, self.log.inclusion_proof(index, tree_size).await?))
     }
 
@@ -268,10 +349,14 @@ impl CertificateLog {
     async fn entries(&self, start: u64, end: u64) -> Result<Vec<EntryParts>, ServiceError> {
         let size = self.log.tree_head().size;
         if start > end {
-            return Err(malformed(format!("start is {start}, after end, which is {end}")));
+            return Err(malformed(format!(
+                "start is {start}, after end, which is {end}"
+            )));
         }
         if start >= size {
-            return Err(malformed(format!("start is {start}, but the log has {size} entries")));
+            return Err(malformed(format!(
+                "start is {start}, but the log has {size} entries"
+            )));
         }
         // Answers end with a data tile, so that clients that go on from there read each tile once.
         let tile_end = (start / MAX_ENTRIES + 1) * MAX_ENTRIES;
@@ -285,14 +370,23 @@ impl CertificateLog {
 
     async fn entry_parts(&self, stored: &[u8]) -> Result<EntryParts, ServiceError> {
         let (leaf, _) = TileLeaf::parse(stored).map_err(ServiceError::internal)?;
-        let leaf_input = leaf.entry.merkle_tree_leaf(leaf.time_ms, &leaf.extensions).map_err(ServiceError::internal)?;
+        let leaf_input = leaf
+            .entry
+            .merkle_tree_leaf(leaf.time_ms, &leaf.extensions)
+            .map_err(ServiceError::internal)?;
         let mut chain = Vec::with_capacity(leaf.chain_fingerprints.len());
         for fingerprint in &leaf.chain_fingerprints {
             chain.push(self.issuer(fingerprint).await?);
         }
         let chain: Vec<&[u8]> = chain.iter().map(AsRef::as_ref).collect();
-        let extra_data = leaf.entry.extra_data(&chain).map_err(ServiceError::internal)?;
-        Ok(EntryParts { leaf_input, extra_data })
+        let extra_data = leaf
+            .entry
+            .extra_data(&chain)
+            .map_err(ServiceError::internal)?;
+        Ok(EntryParts {
+            leaf_input,
+            extra_data,
+        })
     }
 
     fn require_size(&self, tree_size: u64) -> Result<(), ServiceError> {
@@ -300,18 +394,25 @@ impl CertificateLog {
         if (1..=size).contains(&tree_size) {
             return Ok(());
         }
-        Err(malformed(format!("tree size {tree_size} is not between 1 and {size}, the size of the log")))
+        Err(malformed(format!(
+            "tree size {tree_size} is not between 1 and {size}, the size of the log"
+        )))
     }
 }
 
 fn malformed(message: String) -> ServiceError {
-    ServiceError::new(Reason::MalformedRequest, format!("The request cannot be answered: {message}"))
+    ServiceError::new(
+        Reason::MalformedRequest,
+        format!("The request cannot be answered: {message}"),
+    )
 }
 
 type Parameters<T> = Result<Query<T>, QueryRejection>;
 
 fn parameters<T>(query: Parameters<T>) -> Result<T, ServiceError> {
-    query.map(|Query(parameters)| parameters).map_err(|rejection| malformed(rejection.body_text()))
+    query
+        .map(|Query(parameters)| parameters)
+        .map_err(|rejection| malformed(rejection.body_text()))
 }
 
 fn list(hashes: &[Hash]) -> Vec<String> {
@@ -323,7 +424,10 @@ fn answer(value: &serde_json::Value) -> Response {
     host_http::cache_for(host_http::json(StatusCode::OK, value), 60)
 }
 
-async fn get_sth(State(logs): State<CertificateLogs>, Path(name): Path<String>) -> Result<Response, ServiceError> {
+async fn get_sth(
+    State(logs): State<CertificateLogs>,
+    Path(name): Path<String>,
+) -> Result<Response, ServiceError> {
     let head = logs.named(&name)?.tree_head()?;
     let value = json!({
         "tree_size": head.tree_size,
@@ -349,7 +453,9 @@ async fn get_sth_consistency(
     let ConsistencyQuery { first, second } = parameters(query)?;
     log.require_size(second)?;
     if first == 0 || first > second {
-        return Err(malformed(format!("first is {first}; it must be between 1 and second, which is {second}")));
+        return Err(malformed(format!(
+            "first is {first}; it must be between 1 and second, which is {second}"
+        )));
     }
     let proof = log.log.consistency_proof(first, second).await?;
     Ok(answer(&json!({ "consistency": list(&proof) })))
@@ -369,10 +475,14 @@ async fn get_proof_by_hash(
     let log = logs.named(&name)?;
     let ProofQuery { hash, tree_size } = parameters(query)?;
     // A plus sign that was not escaped arrives as a space.
-    let hash = base64::decode_lenient(&hash.replace(' ', "+")).ok().and_then(|bytes| Hash::try_from(bytes).ok());
+    let hash = base64::decode_lenient(&hash.replace(' ', "+"))
+        .ok()
+        .and_then(|bytes| Hash::try_from(bytes).ok());
     let hash = hash.ok_or_else(|| malformed("hash is not the base64 of 32 bytes".to_owned()))?;
     let (leaf_index, proof) = log.proof_by_hash(&hash, tree_size).await?;
-    Ok(answer(&json!({ "leaf_index": leaf_index, "audit_path": list(&proof) })))
+    Ok(answer(
+        &json!({ "leaf_index": leaf_index, "audit_path": list(&proof) }),
+    ))
 }
 
 #[derive(Debug, Deserialize)]
@@ -389,7 +499,9 @@ async fn get_entries(
     let log = logs.named(&name)?;
     let EntriesQuery { start, end } = parameters(query)?;
     let entries = log.entries(start, end).await?;
-    Ok(answer(&json!({ "entries": entries.iter().map(EntryParts::json).collect::<Vec<_>>() })))
+    Ok(answer(
+        &json!({ "entries": entries.iter().map(EntryParts::json).collect::<Vec<_>>() }),
+    ))
 }
 
 #[derive(Debug, Deserialize)]
@@ -404,20 +516,38 @@ async fn get_entry_and_proof(
     query: Parameters<EntryQuery>,
 ) -> Result<Response, ServiceError> {
     let log = logs.named(&name)?;
-    let EntryQuery { leaf_index, tree_size } = parameters(query)?;
+    let EntryQuery {
+        leaf_index,
+        tree_size,
+    } = parameters(query)?;
     log.require_size(tree_size)?;
     if leaf_index >= tree_size {
-        return Err(malformed(format!("leaf_index {leaf_index} is not below tree_size {tree_size}")));
+        return Err(malformed(format!(
+            "leaf_index {leaf_index} is not below tree_size {tree_size}"
+        )));
     }
     let entry = log.entry_parts(&log.log.stored(leaf_index).await?).await?;
     let proof = log.log.inclusion_proof(leaf_index, tree_size).await?;
-    let (leaf_input, extra_data) = (base64::encode(&entry.leaf_input), base64::encode(&entry.extra_data));
-    Ok(answer(&json!({ "leaf_input": leaf_input, "extra_data": extra_data, "audit_path": list(&proof) })))
+    let (leaf_input, extra_data) = (
+        base64::encode(&entry.leaf_input),
+        base64::encode(&entry.extra_data),
+    );
+    Ok(answer(
+        &json!({ "leaf_input": leaf_input, "extra_data": extra_data, "audit_path": list(&proof) }),
+    ))
 }
 
-async fn get_roots(State(logs): State<CertificateLogs>, Path(name): Path<String>) -> Result<Response, ServiceError> {
+async fn get_roots(
+    State(logs): State<CertificateLogs>,
+    Path(name): Path<String>,
+) -> Result<Response, ServiceError> {
     let log = logs.named(&name)?;
-    let certificates: Vec<String> = log.admission.roots.iter().map(|root| base64::encode(root.der())).collect();
+    let certificates: Vec<String> = log
+        .admission
+        .roots
+        .iter()
+        .map(|root| base64::encode(root.der()))
+        .collect();
     Ok(answer(&json!({ "certificates": certificates })))
 }
 
@@ -458,7 +588,8 @@ impl CertificateTransparency for Rpc {
         &self,
         request: tonic::Request<wire::AddChainRequest>,
     ) -> Result<tonic::Response<wire::SignedCertificateTimestamp>, tonic::Status> {
-        self.add(request.into_inner(), Submitted::Precertificate).await
+        self.add(request.into_inner(), Submitted::Precertificate)
+            .await
     }
 
     async fn get_signed_tree_head(
@@ -484,7 +615,10 @@ impl CertificateTransparency for Rpc {
         let hash = hash.map_err(|_| malformed("leaf_hash does not have 32 bytes".to_owned()))?;
         let (leaf_index, proof) = log.proof_by_hash(&hash, request.tree_size).await?;
         let audit_path = proof.iter().map(|hash| hash.to_vec()).collect();
-        Ok(tonic::Response::new(wire::InclusionProof { leaf_index, audit_path }))
+        Ok(tonic::Response::new(wire::InclusionProof {
+            leaf_index,
+            audit_path,
+        }))
     }
 
     async fn get_entries(
@@ -492,17 +626,40 @@ impl CertificateTransparency for Rpc {
         request: tonic::Request<wire::GetEntriesRequest>,
     ) -> Result<tonic::Response<wire::GetEntriesResponse>, tonic::Status> {
         let request = request.into_inner();
-        let entries = self.0.named_or_only(&request.log)?.entries(request.start, request.end).await?;
-        let entries = entries.into_iter().map(|EntryParts { leaf_input, extra_data }| wire::Entry { leaf_input, extra_data });
-        Ok(tonic::Response::new(wire::GetEntriesResponse { entries: entries.collect() }))
+        let entries = self
+            .0
+            .named_or_only(&request.log)?
+            .entries(request.start, request.end)
+            .await?;
+        let entries = entries.into_iter().map(
+            |EntryParts {
+                 leaf_input,
+                 extra_data,
+             }| wire::Entry {
+                leaf_input,
+                extra_data,
+            },
+        );
+        Ok(tonic::Response::new(wire::GetEntriesResponse {
+            entries: entries.collect(),
+        }))
     }
 
     async fn get_roots(
         &self,
         request: tonic::Request<wire::GetRootsRequest>,
     ) -> Result<tonic::Response<wire::GetRootsResponse>, tonic::Status> {
-        let roots = &self.0.named_or_only(&request.get_ref().log)?.admission.roots;
-        let certificates = roots.iter().map(|root: &Certificate| root.der().to_vec()).collect();
-        Ok(tonic::Response::new(wire::GetRootsResponse { certificates }))
+        let roots = &self
+            .0
+            .named_or_only(&request.get_ref().log)?
+            .admission
+            .roots;
+        let certificates = roots
+            .iter()
+            .map(|root: &Certificate| root.der().to_vec())
+            .collect();
+        Ok(tonic::Response::new(wire::GetRootsResponse {
+            certificates,
+        }))
     }
 }

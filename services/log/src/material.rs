@@ -4,8 +4,12 @@
 
 use axum::Router;
 use sealwright_host::{Reason, ServiceError, grpc};
-use sealwright_proto::sealwright::trust::v1::trust_material_server::{TrustMaterial, TrustMaterialServer};
-use sealwright_proto::sealwright::trust::v1::{DescribeRequest, DescribeResponse, Material, MaterialKind};
+use sealwright_proto::sealwright::trust::v1::trust_material_server::{
+    TrustMaterial, TrustMaterialServer,
+};
+use sealwright_proto::sealwright::trust::v1::{
+    DescribeRequest, DescribeResponse, Material, MaterialKind,
+};
 
 use crate::error::Error;
 use crate::kind::Kind;
@@ -37,7 +41,11 @@ impl Described {
             valid_from: self.log.created(),
             ..Material::default()
         };
-        let proof = self.log.signer().sign(&material.proof_message(challenge)).await;
+        let proof = self
+            .log
+            .signer()
+            .sign(&material.proof_message(challenge))
+            .await;
         material.proof_of_possession = proof.map_err(|error| Error::Signer(error.to_string()))?;
         Ok(material)
     }
@@ -59,7 +67,10 @@ impl TrustMaterial for Rpc {
     ) -> Result<tonic::Response<DescribeResponse>, tonic::Status> {
         let challenge = request.into_inner().challenge;
         if !CHALLENGE_BYTES.contains(&challenge.len()) {
-            let message = format!("The challenge must have 16 to 64 bytes, not {}", challenge.len());
+            let message = format!(
+                "The challenge must have 16 to 64 bytes, not {}",
+                challenge.len()
+            );
             return Err(ServiceError::new(Reason::MalformedRequest, message).into());
         }
         let mut materials = Vec::new();

@@ -62,11 +62,19 @@ impl LogService {
     /// # Errors
     /// See [`Error`]'s first group. Two logs with the same name, origin, folder or key are refused.
     pub async fn open(config: Config, deps: Deps) -> Result<Self, Error> {
-        let planned = config.logs.into_iter().map(|config| plan(config, &deps)).collect::<Result<Vec<_>, _>>()?;
+        let planned = config
+            .logs
+            .into_iter()
+            .map(|config| plan(config, &deps))
+            .collect::<Result<Vec<_>, _>>()?;
         require_distinct(&planned)?;
         let metrics = Metrics::register(&deps.registry);
         let outcomes = join_all(planned.iter().map(|one| one.open(&deps, &metrics))).await;
-        if let Some(error) = outcomes.iter().find_map(|outcome| outcome.as_ref().err()).cloned() {
+        if let Some(error) = outcomes
+            .iter()
+            .find_map(|outcome| outcome.as_ref().err())
+            .cloned()
+        {
             join_all(outcomes.iter().flatten().map(Log::shutdown)).await;
             return Err(error);
         }
@@ -80,15 +88,35 @@ impl LogService {
     }
 
     fn add(&mut self, planned: Planned, log: Log, cpu: CpuPool) {
-        let Planned { config, admission, roots, .. } = planned;
+        let Planned {
+            config,
+            admission,
+            roots,
+            ..
+        } = planned;
         let max_request = config.max_request_bytes();
-        self.opened.push(Described { log: log.clone(), url: config.url, operator: config.operator });
+        self.opened.push(Described {
+            log: log.clone(),
+            url: config.url,
+            operator: config.operator,
+        });
         match config.kind {
             Kind::Rekor => {
                 let (admission, duplicates) = (Arc::new(admission), config.duplicate_mode);
-                self.signature.push(SignatureLog { log, admission, duplicates, max_request, cpu });
+                self.signature.push(SignatureLog {
+                    log,
+                    admission,
+                    duplicates,
+                    max_request,
+                    cpu,
+                });
             }
-            Kind::Ct => self.certificate.push(Arc::new(CertificateLog::new(log, ct::Admission { roots }, max_request, cpu))),
+            Kind::Ct => self.certificate.push(Arc::new(CertificateLog::new(
+                log,
+                ct::Admission { roots },
+                max_request,
+                cpu,
+            ))),
         }
     }
 
@@ -97,10 +125,14 @@ impl LogService {
         let mut router = Router::new();
         if !self.signature.is_empty() {
             let logs = SignatureLogs::new(self.signature.clone());
-            router = router.merge(api::router(&logs)).merge(read::signature_routes(&logs));
+            router = router
+                .merge(api::router(&logs))
+                .merge(read::signature_routes(&logs));
         }
         if !self.certificate.is_empty() {
-            router = router.merge(ct_api::router(&CertificateLogs::new(self.certificate.clone())));
+            router = router.merge(ct_api::router(&CertificateLogs::new(
+                self.certificate.clone(),
+            )));
         }
         for one in &self.certificate {
             let prefix = format!("/ct/{}", one.log.identity().name);
@@ -125,7 +157,9 @@ impl LogService {
         let check = |log: &Log| {
             let (name, log) = (format!("log.{}", log.identity().name), log.clone());
             Check::new(name, move || {
-                let condition = log.condition().map_err(|error| error.reason().as_str_name().to_owned());
+                let condition = log
+                    .condition()
+                    .map_err(|error| error.reason().as_str_name().to_owned());
                 async move { condition }
             })
         };
@@ -137,7 +171,11 @@ impl LogService {
         let stops = self.logs().map(|log| {
             let (name, mut fatal) = (log.identity().name.clone(), log.fatal());
             Box::pin(async move {
-                let cause = fatal.wait_for(Option::is_some).await.ok().and_then(|cause| cause.clone());
+                let cause = fatal
+                    .wait_for(Option::is_some)
+                    .await
+                    .ok()
+                    .and_then(|cause| cause.clone());
                 (name, cause.unwrap_or_default())
             })
         });
@@ -176,10 +214,19 @@ struct Planned {
 
 fn plan(config: LogConfig, deps: &Deps) -> Result<Planned, Error> {
     let identity = config.identity()?;
-    let signer = deps.signers.iter().find(|(name, _)| *name == config.name).map(|(_, signer)| signer.clone());
+    let signer = deps
+        .signers
+        .iter()
+        .find(|(name, _)| *name == config.name)
+        .map(|(_, signer)| signer.clone());
     let signer = signer.ok_or_else(|| config.unusable("it has no key"))?;
-    let dir = deps.state.join(config.dir.as_deref().unwrap_or(Path::new(&config.name)));
-    let mut admission = rekor::Admission { legacy_dsse: config.legacy_dsse, ..rekor::Admission::default() };
+    let dir = deps
+        .state
+        .join(config.dir.as_deref().unwrap_or(Path::new(&config.name)));
+    let mut admission = rekor::Admission {
+        legacy_dsse: config.legacy_dsse,
+        ..rekor::Admission::default()
+    };
     if let Some(algorithms) = config.signature_algorithms()? {
         admission.algorithms = algorithms;
     }
@@ -188,14 +235,25 @@ fn plan(config: LogConfig, deps: &Deps) -> Result<Planned, Error> {
     if config.kind == Kind::Ct && roots.is_empty() {
         return Err(config.unusable("roots is empty, so that the log would take no certificate"));
     }
-    Ok(Planned { config, identity, dir, signer, admission, roots })
+    Ok(Planned {
+        config,
+        identity,
+        dir,
+        signer,
+        admission,
+        roots,
+    })
 }
 
 impl Planned {
     async fn open(&self, deps: &Deps, metrics: &Metrics) -> Result<Log, Error> {
         let mut options = self.config.engine_options()?;
         options.create |= deps.create;
-        let parts = EngineParts { signer: self.signer.clone(), clock: deps.clock.clone(), metrics: metrics.clone() };
+        let parts = EngineParts {
+            signer: self.signer.clone(),
+            clock: deps.clock.clone(),
+            metrics: metrics.clone(),
+        };
         Log::open(&self.dir, self.identity.clone(), options, parts).await
     }
 }
@@ -211,7 +269,10 @@ fn require_distinct(planned: &[Planned]) -> Result<(), Error> {
                 ("key", own.signer.public_key() == other.signer.public_key()),
             ];
             if let Some((what, _)) = shared.into_iter().find(|(_, same)| *same) {
-                let problem = format!("it has the same {what} as log {:?}; every log needs its own", other.identity.name);
+                let problem = format!(
+                    "it has the same {what} as log {:?}; every log needs its own",
+                    other.identity.name
+                );
                 return Err(own.config.unusable(problem));
             }
         }

@@ -5,7 +5,9 @@
 
 use sealwright_host::{Reason, ServiceError};
 use sealwright_pki::sct::precertificate_tbs;
-use sealwright_pki::{Certificate, Purpose, VerifiedChain, oid, verify_chain, verify_precertificate_chain};
+use sealwright_pki::{
+    Certificate, Purpose, VerifiedChain, oid, verify_chain, verify_precertificate_chain,
+};
 use sealwright_tlog::Hash;
 use sealwright_tlog::ct::CtEntry;
 
@@ -101,20 +103,34 @@ impl Admission {
         let certificates = chain
             .into_iter()
             .enumerate()
-            .map(|(position, der)| Certificate::from_der(der).map_err(|source| Refusal::Unreadable { position, source }))
+            .map(|(position, der)| {
+                Certificate::from_der(der)
+                    .map_err(|source| Refusal::Unreadable { position, source })
+            })
             .collect::<Result<Vec<_>, _>>()?;
         let (leaf, intermediates) = certificates.split_first().ok_or(Refusal::Empty)?;
         let verify = match submitted {
             Submitted::Certificate => verify_chain,
             Submitted::Precertificate => verify_precertificate_chain,
         };
-        let path = verify(leaf, intermediates, &self.roots, leaf.not_before(), Purpose::CodeSigning)
-            .map_err(Refusal::Chain)?;
+        let path = verify(
+            leaf,
+            intermediates,
+            &self.roots,
+            leaf.not_before(),
+            Purpose::CodeSigning,
+        )
+        .map_err(Refusal::Chain)?;
         let entry = match submitted {
-            Submitted::Certificate => CtEntry::X509 { certificate: leaf.der().to_vec() },
+            Submitted::Certificate => CtEntry::X509 {
+                certificate: leaf.der().to_vec(),
+            },
             Submitted::Precertificate => precertificate_entry(&path)?,
         };
-        Ok(Admitted { entry, issuers: path.certificates().iter().skip(1).cloned().collect() })
+        Ok(Admitted {
+            entry,
+            issuers: path.certificates().iter().skip(1).cloned().collect(),
+        })
     }
 }
 
@@ -123,7 +139,11 @@ fn precertificate_entry(path: &VerifiedChain) -> Result<CtEntry, Refusal> {
     if leaf.extension(&oid::SCT_LIST).is_some() {
         return Err(Refusal::Timestamped);
     }
-    let tbs_certificate = precertificate_tbs(leaf.tbs_der()).map_err(|source| Refusal::Unreadable { position: 0, source })?;
+    let tbs_certificate =
+        precertificate_tbs(leaf.tbs_der()).map_err(|source| Refusal::Unreadable {
+            position: 0,
+            source,
+        })?;
     Ok(CtEntry::Precert {
         issuer_key_hash: path.issuer_key_hash(),
         tbs_certificate,

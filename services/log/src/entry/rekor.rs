@@ -44,7 +44,10 @@ pub enum LegacyDsse {
 impl Default for Admission {
     /// The seven algorithms of the registry that sign digests.
     fn default() -> Self {
-        let rsa = |bits| Algorithm::RsaPkcs1 { bits, hash: HashAlgorithm::Sha256 };
+        let rsa = |bits| Algorithm::RsaPkcs1 {
+            bits,
+            hash: HashAlgorithm::Sha256,
+        };
         let algorithms = vec![
             Algorithm::EcdsaP256Sha256,
             Algorithm::EcdsaP384Sha384,
@@ -54,7 +57,10 @@ impl Default for Admission {
             rsa(3072),
             rsa(4096),
         ];
-        Self { algorithms, legacy_dsse: LegacyDsse::Rewrite }
+        Self {
+            algorithms,
+            legacy_dsse: LegacyDsse::Rewrite,
+        }
     }
 }
 
@@ -113,13 +119,17 @@ pub enum Refusal {
         limit: usize,
     },
     /// The public key is not SubjectPublicKeyInfo in DER of a kind that exists for us.
-    #[error("publicKey.rawBytes is not a usable SubjectPublicKeyInfo in DER (PEM is not accepted): {problem}")]
+    #[error(
+        "publicKey.rawBytes is not a usable SubjectPublicKeyInfo in DER (PEM is not accepted): {problem}"
+    )]
     Key {
         /// What the parser said.
         problem: String,
     },
     /// The certificate is not one X.509 certificate in DER with a key that exists for us.
-    #[error("x509Certificate.rawBytes is not one X.509 certificate in DER with a usable key: {problem}")]
+    #[error(
+        "x509Certificate.rawBytes is not one X.509 certificate in DER with a usable key: {problem}"
+    )]
     Certificate {
         /// What the parser said.
         problem: String,
@@ -133,7 +143,9 @@ pub enum Refusal {
         accepted: String,
     },
     /// Pure Ed25519 signs the message itself, which a log does not see.
-    #[error("PKIX_ED25519 signs the whole artifact, which the log never sees; sign with PKIX_ED25519_PH")]
+    #[error(
+        "PKIX_ED25519 signs the whole artifact, which the log never sees; sign with PKIX_ED25519_PH"
+    )]
     NeedsPreimage,
     /// The key is of another type than `keyDetails` says.
     #[error("keyDetails {declared} does not go with the {key} key that was sent")]
@@ -157,7 +169,9 @@ pub enum Refusal {
     #[error("the signature does not verify over the digest with the given key")]
     Signature,
     /// An envelope with other than one signature and one verifier.
-    #[error("a DSSE envelope with {signatures} signatures and {verifiers} verifiers cannot be logged; send one of each")]
+    #[error(
+        "a DSSE envelope with {signatures} signatures and {verifiers} verifiers cannot be logged; send one of each"
+    )]
     DsseShape {
         /// Signatures in the envelope.
         signatures: usize,
@@ -165,18 +179,24 @@ pub enum Refusal {
         verifiers: usize,
     },
     /// DSSE requests are switched off.
-    #[error("this log takes hashedRekordRequestV002 only; log a DSSE signature over the digest of its PAE")]
+    #[error(
+        "this log takes hashedRekordRequestV002 only; log a DSSE signature over the digest of its PAE"
+    )]
     DsseRejected,
 }
 
 impl Refusal {
     fn reason(&self) -> Reason {
         match self {
-            Self::Missing { .. } | Self::DigestLength { .. } | Self::DsseShape { .. } => Reason::EntryInvalid,
+            Self::Missing { .. } | Self::DigestLength { .. } | Self::DsseShape { .. } => {
+                Reason::EntryInvalid
+            }
             Self::TooLarge { .. } => Reason::EntryTooLarge,
             Self::Key { .. } => Reason::KeyUnreadable,
             Self::Certificate { .. } => Reason::CertificateUnreadable,
-            Self::Algorithm { .. } | Self::NeedsPreimage | Self::KeyMismatch { .. } => Reason::AlgorithmNotPermitted,
+            Self::Algorithm { .. } | Self::NeedsPreimage | Self::KeyMismatch { .. } => {
+                Reason::AlgorithmNotPermitted
+            }
             Self::Signature => Reason::SignatureInvalid,
             Self::DsseRejected => Reason::EntryTypeUnsupported,
         }
@@ -185,7 +205,10 @@ impl Refusal {
 
 impl From<Refusal> for ServiceError {
     fn from(refusal: Refusal) -> Self {
-        Self::new(refusal.reason(), format!("The entry is not accepted: {refusal}"))
+        Self::new(
+            refusal.reason(),
+            format!("The entry is not accepted: {refusal}"),
+        )
     }
 }
 
@@ -196,14 +219,25 @@ impl Submission {
     /// [`Refusal::Missing`], [`Refusal::TooLarge`].
     pub fn check_shape(&self) -> Result<(), Refusal> {
         match self {
-            Self::HashedRekord { digest, signature, verifier } => {
+            Self::HashedRekord {
+                digest,
+                signature,
+                verifier,
+            } => {
                 require("signature.content", signature, MAX_SIGNATURE_BYTES)?;
                 require("digest", digest, 64)?;
                 verifier.check_shape()
             }
-            Self::Dsse { payload_type, signatures, verifiers, .. } => {
+            Self::Dsse {
+                payload_type,
+                signatures,
+                verifiers,
+                ..
+            } => {
                 require("envelope.payloadType", payload_type.as_bytes(), 1024)?;
-                signatures.iter().try_for_each(|one| require("envelope.signatures.sig", one, MAX_SIGNATURE_BYTES))?;
+                signatures.iter().try_for_each(|one| {
+                    require("envelope.signatures.sig", one, MAX_SIGNATURE_BYTES)
+                })?;
                 verifiers.iter().try_for_each(Verifier::check_shape)
             }
         }
@@ -222,13 +256,18 @@ impl Verifier {
     fn public_key(&self) -> Result<PublicKey, Refusal> {
         match &self.material {
             VerifierMaterial::PublicKey(der) => {
-                PublicKey::from_spki_der(der).map_err(|error| Refusal::Key { problem: error.to_string() })
+                PublicKey::from_spki_der(der).map_err(|error| Refusal::Key {
+                    problem: error.to_string(),
+                })
             }
             VerifierMaterial::X509Certificate(der) => {
                 let certificate_problem = |problem: String| Refusal::Certificate { problem };
-                let certificate =
-                    Certificate::from_der(der.as_slice()).map_err(|error| certificate_problem(error.to_string()))?;
-                certificate.public_key().cloned().map_err(|error| certificate_problem(error.to_string()))
+                let certificate = Certificate::from_der(der.as_slice())
+                    .map_err(|error| certificate_problem(error.to_string()))?;
+                certificate
+                    .public_key()
+                    .cloned()
+                    .map_err(|error| certificate_problem(error.to_string()))
             }
         }
     }
@@ -237,7 +276,11 @@ impl Verifier {
 fn require(field: &'static str, bytes: &[u8], limit: usize) -> Result<(), Refusal> {
     match bytes.len() {
         0 => Err(Refusal::Missing { field }),
-        found if found > limit => Err(Refusal::TooLarge { field, found, limit }),
+        found if found > limit => Err(Refusal::TooLarge {
+            field,
+            found,
+            limit,
+        }),
         _ => Ok(()),
     }
 }
@@ -251,17 +294,29 @@ impl Admission {
     pub fn admit(&self, submission: Submission) -> Result<HashedRekord, Refusal> {
         submission.check_shape()?;
         match submission {
-            Submission::HashedRekord { digest, signature, verifier } => {
+            Submission::HashedRekord {
+                digest,
+                signature,
+                verifier,
+            } => {
                 let key = verifier.public_key()?;
                 let algorithm = self.algorithm(verifier.key_details, &key)?;
                 let data = digest_of(algorithm, digest)?;
                 admitted(&key, algorithm, data, signature, verifier.material)
             }
-            Submission::Dsse { payload_type, payload, signatures, verifiers } => {
+            Submission::Dsse {
+                payload_type,
+                payload,
+                signatures,
+                verifiers,
+            } => {
                 if self.legacy_dsse == LegacyDsse::Reject {
                     return Err(Refusal::DsseRejected);
                 }
-                let shape = Refusal::DsseShape { signatures: signatures.len(), verifiers: verifiers.len() };
+                let shape = Refusal::DsseShape {
+                    signatures: signatures.len(),
+                    verifiers: verifiers.len(),
+                };
                 let signature = only(signatures).ok_or(shape.clone())?;
                 let verifier = only(verifiers).ok_or(shape)?;
                 let key = verifier.public_key()?;
@@ -282,17 +337,28 @@ impl Admission {
         let permitted = algorithm.filter(|algorithm| self.algorithms.contains(algorithm));
         let algorithm = permitted.ok_or_else(|| Refusal::Algorithm {
             found: algorithm.map_or(key_details.to_string(), name),
-            accepted: self.algorithms.iter().copied().map(name).collect::<Vec<_>>().join(", "),
+            accepted: self
+                .algorithms
+                .iter()
+                .copied()
+                .map(name)
+                .collect::<Vec<_>>()
+                .join(", "),
         })?;
         if algorithm.fits(key.key_type()) {
             return Ok(algorithm);
         }
-        Err(Refusal::KeyMismatch { declared: algorithm, key: key.key_type().to_string() })
+        Err(Refusal::KeyMismatch {
+            declared: algorithm,
+            key: key.key_type().to_string(),
+        })
     }
 }
 
 fn name(algorithm: Algorithm) -> String {
-    algorithm.key_details_name().map_or_else(|| algorithm.to_string(), str::to_owned)
+    algorithm
+        .key_details_name()
+        .map_or_else(|| algorithm.to_string(), str::to_owned)
 }
 
 fn only<T>(mut items: Vec<T>) -> Option<T> {
@@ -302,7 +368,11 @@ fn only<T>(mut items: Vec<T>) -> Option<T> {
 fn digest_of(algorithm: Algorithm, bytes: Vec<u8>) -> Result<Digest, Refusal> {
     let hash = algorithm.hash().ok_or(Refusal::NeedsPreimage)?;
     let (found, expected) = (bytes.len(), hash.output_len());
-    Digest::new(hash, bytes).map_err(|_| Refusal::DigestLength { declared: algorithm, found, expected })
+    Digest::new(hash, bytes).map_err(|_| Refusal::DigestLength {
+        declared: algorithm,
+        found,
+        expected,
+    })
 }
 
 fn admitted(
@@ -312,8 +382,16 @@ fn admitted(
     signature: Vec<u8>,
     verifier: VerifierMaterial,
 ) -> Result<HashedRekord, Refusal> {
-    key.verify_digest(algorithm, &data, &signature).map_err(|_| Refusal::Signature)?;
-    Ok(HashedRekord { data, signature: EntrySignature { content: signature, verifier, key_details: algorithm } })
+    key.verify_digest(algorithm, &data, &signature)
+        .map_err(|_| Refusal::Signature)?;
+    Ok(HashedRekord {
+        data,
+        signature: EntrySignature {
+            content: signature,
+            verifier,
+            key_details: algorithm,
+        },
+    })
 }
 
 #[cfg(test)]
@@ -329,13 +407,20 @@ mod tests {
 
     fn verifier(key: &PrivateKey, algorithm: Algorithm) -> Verifier {
         let material = VerifierMaterial::PublicKey(key.public_key().spki_der().to_vec());
-        Verifier { material, key_details: algorithm.key_details().expect("registered") }
+        Verifier {
+            material,
+            key_details: algorithm.key_details().expect("registered"),
+        }
     }
 
     fn signed(key: &PrivateKey, algorithm: Algorithm) -> Submission {
         let digest = algorithm.hash().expect("signs digests").digest(b"artifact");
         let signature = key.sign_digest(algorithm, &digest).expect("signs");
-        Submission::HashedRekord { digest: digest.as_bytes().to_vec(), signature, verifier: verifier(key, algorithm) }
+        Submission::HashedRekord {
+            digest: digest.as_bytes().to_vec(),
+            signature,
+            verifier: verifier(key, algorithm),
+        }
     }
 
     fn admit(submission: Submission) -> Result<HashedRekord, Refusal> {
@@ -349,9 +434,17 @@ mod tests {
     }
 
     /// The same submission with one field changed.
-    fn bent(submission: &Submission, change: impl FnOnce(&mut Vec<u8>, &mut Vec<u8>, &mut Verifier)) -> Submission {
+    fn bent(
+        submission: &Submission,
+        change: impl FnOnce(&mut Vec<u8>, &mut Vec<u8>, &mut Verifier),
+    ) -> Submission {
         let mut copy = submission.clone();
-        if let Submission::HashedRekord { digest, signature, verifier } = &mut copy {
+        if let Submission::HashedRekord {
+            digest,
+            signature,
+            verifier,
+        } = &mut copy
+        {
             change(digest, signature, verifier);
         }
         copy
@@ -364,11 +457,24 @@ mod tests {
             (KeyType::EcP384, Algorithm::EcdsaP384Sha384),
             (KeyType::EcP521, Algorithm::EcdsaP521Sha512),
             (KeyType::Ed25519, Algorithm::Ed25519Ph),
-            (KeyType::Rsa { bits: 2048 }, Algorithm::RsaPkcs1 { bits: 2048, hash: HashAlgorithm::Sha256 }),
+            (
+                KeyType::Rsa { bits: 2048 },
+                Algorithm::RsaPkcs1 {
+                    bits: 2048,
+                    hash: HashAlgorithm::Sha256,
+                },
+            ),
         ] {
             let submission = signed(&generate(key_type), algorithm);
             let entry = admit(submission.clone()).expect("admitted");
-            let Submission::HashedRekord { digest, signature, verifier } = submission else { unreachable!() };
+            let Submission::HashedRekord {
+                digest,
+                signature,
+                verifier,
+            } = submission
+            else {
+                unreachable!()
+            };
             assert_eq!(entry.data.as_bytes(), digest);
             assert_eq!(entry.signature.content, signature);
             assert_eq!(entry.signature.verifier, verifier.material);
@@ -380,11 +486,21 @@ mod tests {
     fn each_missing_field_is_named() {
         let (_, good) = p256();
         let missing = |field| Err(Refusal::Missing { field });
-        assert_eq!(admit(bent(&good, |digest, _, _| digest.clear())), missing("digest"));
-        assert_eq!(admit(bent(&good, |_, signature, _| signature.clear())), missing("signature.content"));
-        let no_key = bent(&good, |_, _, verifier| verifier.material = VerifierMaterial::PublicKey(vec![]));
+        assert_eq!(
+            admit(bent(&good, |digest, _, _| digest.clear())),
+            missing("digest")
+        );
+        assert_eq!(
+            admit(bent(&good, |_, signature, _| signature.clear())),
+            missing("signature.content")
+        );
+        let no_key = bent(&good, |_, _, verifier| {
+            verifier.material = VerifierMaterial::PublicKey(vec![])
+        });
         assert_eq!(admit(no_key), missing("publicKey.rawBytes"));
-        let no_certificate = bent(&good, |_, _, verifier| verifier.material = VerifierMaterial::X509Certificate(vec![]));
+        let no_certificate = bent(&good, |_, _, verifier| {
+            verifier.material = VerifierMaterial::X509Certificate(vec![])
+        });
         assert_eq!(admit(no_certificate), missing("x509Certificate.rawBytes"));
     }
 
@@ -392,18 +508,32 @@ mod tests {
     fn keys_must_be_der_and_of_the_declared_type() {
         let (key, good) = p256();
         let pem = key.public_key().to_pem().into_bytes();
-        let as_pem = bent(&good, |_, _, verifier| verifier.material = VerifierMaterial::PublicKey(pem));
+        let as_pem = bent(&good, |_, _, verifier| {
+            verifier.material = VerifierMaterial::PublicKey(pem)
+        });
         assert!(matches!(admit(as_pem), Err(Refusal::Key { .. })));
         let no_certificate = bent(&good, |_, _, verifier| {
-            verifier.material = VerifierMaterial::X509Certificate(verifier.material.raw_bytes().to_vec());
+            verifier.material =
+                VerifierMaterial::X509Certificate(verifier.material.raw_bytes().to_vec());
         });
-        assert!(matches!(admit(no_certificate), Err(Refusal::Certificate { .. })));
+        assert!(matches!(
+            admit(no_certificate),
+            Err(Refusal::Certificate { .. })
+        ));
         let p384 = bent(&good, |_, _, verifier| verifier.key_details = 12);
         assert!(matches!(admit(p384), Err(Refusal::KeyMismatch { .. })));
         let rsa = generate(KeyType::Rsa { bits: 2048 });
-        let algorithm = Algorithm::RsaPkcs1 { bits: 2048, hash: HashAlgorithm::Sha256 };
-        let other_size = bent(&signed(&rsa, algorithm), |_, _, verifier| verifier.key_details = 10);
-        assert!(matches!(admit(other_size), Err(Refusal::KeyMismatch { .. })));
+        let algorithm = Algorithm::RsaPkcs1 {
+            bits: 2048,
+            hash: HashAlgorithm::Sha256,
+        };
+        let other_size = bent(&signed(&rsa, algorithm), |_, _, verifier| {
+            verifier.key_details = 10
+        });
+        assert!(matches!(
+            admit(other_size),
+            Err(Refusal::KeyMismatch { .. })
+        ));
     }
 
     #[test]
@@ -411,7 +541,10 @@ mod tests {
         let (_, good) = p256();
         for number in [0, 1, 16, 19, 20, 21, 999, -1] {
             let other = bent(&good, |_, _, verifier| verifier.key_details = number);
-            assert!(matches!(admit(other), Err(Refusal::Algorithm { .. })), "{number}");
+            assert!(
+                matches!(admit(other), Err(Refusal::Algorithm { .. })),
+                "{number}"
+            );
         }
         let pure = bent(&good, |_, _, verifier| verifier.key_details = 7);
         assert_eq!(admit(pure), Err(Refusal::NeedsPreimage));
@@ -421,18 +554,31 @@ mod tests {
     fn a_digest_of_another_length_or_content_is_refused() {
         let (_, good) = p256();
         let short = bent(&good, |digest, _, _| digest.truncate(20));
-        assert!(matches!(admit(short), Err(Refusal::DigestLength { found: 20, expected: 32, .. })));
+        assert!(matches!(
+            admit(short),
+            Err(Refusal::DigestLength {
+                found: 20,
+                expected: 32,
+                ..
+            })
+        ));
         let other = bent(&good, |digest, _, _| digest.fill(7));
         assert_eq!(admit(other), Err(Refusal::Signature));
         let forged = bent(&good, |_, signature, _| signature.reverse());
         assert_eq!(admit(forged), Err(Refusal::Signature));
         let huge = bent(&good, |_, signature, _| signature.resize(5000, 1));
-        assert!(matches!(admit(huge), Err(Refusal::TooLarge { found: 5000, .. })));
+        assert!(matches!(
+            admit(huge),
+            Err(Refusal::TooLarge { found: 5000, .. })
+        ));
     }
 
     fn envelope(key: &PrivateKey, algorithm: Algorithm) -> Submission {
         let (payload_type, payload) = ("application/vnd.in-toto+json", b"{}".to_vec());
-        let digest = algorithm.hash().expect("signs digests").digest(&pae(payload_type, &payload));
+        let digest = algorithm
+            .hash()
+            .expect("signs digests")
+            .digest(&pae(payload_type, &payload));
         let signature = key.sign_digest(algorithm, &digest).expect("signs");
         Submission::Dsse {
             payload_type: payload_type.to_owned(),
@@ -444,11 +590,16 @@ mod tests {
 
     #[test]
     fn an_envelope_with_one_signature_becomes_a_hashedrekord_over_its_pae() {
-        for (key_type, algorithm) in
-            [(KeyType::EcP256, Algorithm::EcdsaP256Sha256), (KeyType::EcP384, Algorithm::EcdsaP384Sha384)]
-        {
+        for (key_type, algorithm) in [
+            (KeyType::EcP256, Algorithm::EcdsaP256Sha256),
+            (KeyType::EcP384, Algorithm::EcdsaP384Sha384),
+        ] {
             let entry = admit(envelope(&generate(key_type), algorithm)).expect("admitted");
-            let expected = pae_digest(algorithm.hash().expect("a hash"), "application/vnd.in-toto+json", b"{}");
+            let expected = pae_digest(
+                algorithm.hash().expect("a hash"),
+                "application/vnd.in-toto+json",
+                b"{}",
+            );
             assert_eq!(entry.data, expected);
         }
     }
@@ -457,19 +608,41 @@ mod tests {
     fn other_envelopes_are_refused() {
         let key = generate(KeyType::EcP256);
         let good = envelope(&key, Algorithm::EcdsaP256Sha256);
-        let change = |with: &dyn Fn(&mut Vec<u8>, &mut Vec<Vec<u8>>, &mut Vec<Verifier>)| {
-            let mut copy = good.clone();
-            if let Submission::Dsse { payload, signatures, verifiers, .. } = &mut copy {
-                with(payload, signatures, verifiers);
+        let changed = |position: usize, extra: Vec<u8>| {
+            let Submission::Dsse {
+                mut payload,
+                mut signatures,
+                mut verifiers,
+                payload_type,
+            } = good.clone()
+            else {
+                unreachable!("an envelope")
+            };
+            match position {
+                0 => payload.extend(extra),
+                1 => signatures.push(extra),
+                _ => verifiers.clear(),
             }
-            admit(copy)
+            admit(Submission::Dsse {
+                payload_type,
+                payload,
+                signatures,
+                verifiers,
+            })
         };
-        assert_eq!(change(&|payload, _, _| payload.push(b' ')), Err(Refusal::Signature));
-        let doubled = change(&|_, signatures, _| signatures.push(vec![1]));
-        assert_eq!(doubled, Err(Refusal::DsseShape { signatures: 2, verifiers: 1 }));
-        let none = change(&|_, _, verifiers| verifiers.clear());
-        assert_eq!(none, Err(Refusal::DsseShape { signatures: 1, verifiers: 0 }));
-        let strict = Admission { legacy_dsse: LegacyDsse::Reject, ..Admission::default() };
+        assert_eq!(changed(0, b" ".to_vec()), Err(Refusal::Signature));
+        let shape = |signatures, verifiers| {
+            Err(Refusal::DsseShape {
+                signatures,
+                verifiers,
+            })
+        };
+        assert_eq!(changed(1, vec![1]), shape(2, 1));
+        assert_eq!(changed(2, Vec::new()), shape(1, 0));
+        let strict = Admission {
+            legacy_dsse: LegacyDsse::Reject,
+            ..Admission::default()
+        };
         assert_eq!(strict.admit(good), Err(Refusal::DsseRejected));
     }
 }
