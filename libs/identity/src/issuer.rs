@@ -1874,4 +1874,17 @@ mod tests {
         issuers.warm(NOW).await;
         assert_eq!(fake.key_fetches(), 1);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_uri_is_accepted_is_on_the_origin_and_unambiguous(rest in "[-a-z0-9./@:?#%&\\\\ é]{0,24}") {
+            let uri = format!("https://forge.example{rest}");
+            let allowed = Origin { scheme: "https".into(), host: "forge.example".into(), port: Some(443) };
+            if check_uri(&uri, std::slice::from_ref(&allowed)).is_ok() {
+                assert!(rest.is_empty() || rest.starts_with('/') || rest.starts_with('?'), "{uri}");
+                assert!(!rest.split('/').any(|segment| segment == ".." || segment == "."), "{uri}");
+                assert!(!rest.contains('#') && uri.is_ascii(), "{uri}");
+            }
+        }
+    }
 }

@@ -899,4 +899,27 @@ mod tests {
             );
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_source_makes_the_parser_panic(source in r#"(\{\{-? ?|-?\}\}|if |else|end|eq |not |index \. |\.ref|\.|"|`|\(|\)|a| |true ){0,24}"#) {
+            if let Ok(template) = Template::parse(&source) {
+                let _ = template.render(&DATA);
+                let _ = template.fixed_prefix(&DATA);
+            }
+        }
+
+        #[test]
+        fn whatever_a_claim_says_a_uri_keeps_its_host(claim in "\\PC{1,20}") {
+            struct One(String);
+            impl Data for One {
+                fn value(&self, _: &str) -> Value {
+                    Value::Text(self.0.clone())
+                }
+            }
+            let template = Template::parse("https://ci.example/{{ .x }}").unwrap();
+            let uri = url::Url::parse(&template.render_uri(&One(claim)).unwrap()).unwrap();
+            assert_eq!((uri.host_str(), uri.query(), uri.fragment()), (Some("ci.example"), None, None));
+        }
+    }
 }

@@ -989,4 +989,38 @@ mod tests {
             "{shown}"
         );
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_the_reader_panic(text in "\\PC*", header in "\\PC*", claims in "\\PC*") {
+            for token in [text, unsigned(&header, &claims)] {
+                let _ = SignedToken::parse(&token);
+                let _ = IdentityToken::parse(&token);
+                let _ = IdentityToken::looks_like_token(&token);
+            }
+        }
+
+        #[test]
+        fn no_claim_makes_the_rules_panic(value in "[-0-9.eE\\[\\]{}:,a\"]{0,24}", at in 0_usize..6) {
+            let name = ["iss", "aud", "sub", "iat", "exp", "nbf"][at];
+            let _ = check(&with(name, &value));
+        }
+
+        #[test]
+        fn a_changed_character_never_verifies(at in 0_usize..4096, to in 0_usize..64) {
+            static SIGNED: std::sync::LazyLock<(Minter, String)> = std::sync::LazyLock::new(|| {
+                let minter = Minter::es256("k");
+                let token = minter.sign(&with("x", "1"));
+                (minter, token)
+            });
+            const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+            let (minter, token) = &*SIGNED;
+            let mut bytes = token.clone().into_bytes();
+            let at = at % bytes.len();
+            bytes[at] = ALPHABET[to];
+            let changed = String::from_utf8(bytes).unwrap();
+            let accepted = SignedToken::parse(&changed).is_ok_and(|token| token.verify(minter.public_key()).is_ok());
+            assert_eq!(accepted, changed == *token);
+        }
+    }
 }

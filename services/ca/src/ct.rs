@@ -116,9 +116,10 @@ impl CtLog {
     /// The log that the configuration names; relative paths are looked up in `folder`.
     ///
     /// # Errors
-    /// When the key cannot be read or the URL is not one.
+    /// When the key cannot be read, or the URL is not one, or leads beyond this host without TLS.
     pub fn open(config: &CtConfig, folder: &Path) -> Result<Self, Error> {
         let key = config.load_key(folder)?;
+        refuse_plaintext(&config.url)?;
         match config.transport {
             CtTransport::Http => Self::http(&config.url, key, config.timeout),
             CtTransport::Grpc => {
@@ -175,6 +176,23 @@ impl CtLog {
             Err(CtFault::RootNotAccepted)
         }
     }
+}
+
+/// Between hosts nothing is sent in the clear: whoever is on the way could keep certificates from being issued.
+fn refuse_plaintext(url: &str) -> Result<(), Error> {
+    let parsed = Url::parse(url).ok();
+    let stays_here = |url: &Url| match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    };
+    if parsed.is_some_and(|url| url.scheme() != "http" || stays_here(&url)) {
+        return Ok(());
+    }
+    Err(Error::Ct(format!(
+        "{url:?} is not usable: beyond this host an https URL is wanted"
+    )))
 }
 
 impl Submission {
@@ -339,4 +357,47 @@ fn timestamp(
     bytes.extend_from_slice(extensions);
     bytes.extend_from_slice(signature);
     SignedCertificateTimestamp::parse(&bytes).map_err(|error| CtFault::Malformed(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plaintext_stays_on_this_host() {
+        for url in [
+            "http://127.0.0.1:7700/ct/dev",
+            "http://[::1]:1",
+            "http://localhost",
+            "https://ct.example.com",
+        ] {
+            assert!(refuse_plaintext(url).is_ok(), "{url}");
+        }
+        for url in [
+            "http://ct.example.com",
+            "http://10.0.0.1",
+            "http://localhost.example.com",
+            "",
+            "ct",
+        ] {
+            assert!(refuse_plaintext(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_no_timestamp_is_malformed() {
+        let signature = [4, 3, 0, 1, 7];
+        assert!(timestamp(0, &[1; 32], 5, &[], &signature).is_ok());
+        let malformed = [
+            timestamp(1, &[1; 32], 5, &[], &signature),
+            timestamp(256, &[1; 32], 5, &[], &signature),
+            timestamp(0, &[1; 31], 5, &[], &signature),
+            timestamp(0, &[1; 32], 5, &vec![0; 70_000], &signature),
+            timestamp(0, &[1; 32], 5, &[], &[4, 3, 0, 9, 7]),
+            timestamp(0, &[1; 32], 5, &[], &[]),
+        ];
+        for outcome in malformed {
+            assert!(matches!(outcome, Err(CtFault::Malformed(_))), "{outcome:?}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! One issuing key, one chain, one certificate transparency log. Who may be certified is `sealwright-identity`'s
 //! answer, what a certificate looks like is `sealwright-pki`'s; this crate joins them, records each issuance before
-//! it is signed ([`journal`]), and insists on a verified timestamp from the log inside every certificate.
+//! it is signed (`journal.rs`), and insists on a verified timestamp from the log inside every certificate.
 //!
 //! It does not obtain its own certificate (the stack makes or loads it), does not run the log, and publishes no trust
 //! material itself: it describes itself, with a proof that it holds its key, to the trust service.

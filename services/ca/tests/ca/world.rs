@@ -332,7 +332,7 @@ fn config(idp: &Idp) -> Config {
         r#"
         url = "https://ca.example.com"
         operator = "example.com"
-        ct.timeout = "1s"
+        ct.timeout = "30s"
 
         [oidc-issuers."{base}/mail"]
         type = "email"
@@ -467,7 +467,10 @@ pub(crate) enum Behaviour {
     OldTimestamp,
     Refuses,
     Fails,
+    /// Answers after 300 ms.
     Slow,
+    /// Answers when it is told to.
+    Waits,
 }
 
 /// A log that signs what it is given.
@@ -475,6 +478,7 @@ pub(crate) struct FakeLog {
     key: PrivateKey,
     clock: Arc<ManualClock>,
     behaviour: Mutex<Behaviour>,
+    told: tokio::sync::Notify,
     submissions: Mutex<Vec<Vec<Certificate>>>,
     roots: Mutex<Vec<Vec<u8>>>,
 }
@@ -485,6 +489,7 @@ impl FakeLog {
             key: generate(KeyType::EcP256),
             clock,
             behaviour: Mutex::new(Behaviour::Good),
+            told: tokio::sync::Notify::new(),
             submissions: Mutex::default(),
             roots: Mutex::default(),
         }
@@ -542,6 +547,11 @@ impl FakeLog {
         *self.behaviour.lock().unwrap() = behaviour;
     }
 
+    /// Lets an answer go that [`Behaviour::Waits`].
+    pub(crate) fn tell(&self) {
+        self.told.notify_one();
+    }
+
     pub(crate) fn trust(&self, root: &Certificate) {
         *self.roots.lock().unwrap() = vec![root.der().to_vec()];
     }
@@ -571,6 +581,7 @@ impl FakeLog {
             Behaviour::Refuses => return Err(400),
             Behaviour::Fails => return Err(500),
             Behaviour::Slow => tokio::time::sleep(Duration::from_millis(300)).await,
+            Behaviour::Waits => self.told.notified().await,
             _ => {}
         }
         Ok(self.timestamp(&chain, behaviour))
@@ -593,12 +604,8 @@ impl FakeLog {
             entry = SctEntry::precertificate_of(&chain[0], chain[0].spki_sha256()).unwrap();
         }
         let input = sct::signing_input(timestamp_ms, &entry, &extensions).unwrap();
-        let other = generate(KeyType::EcP256);
-        let key = if behaviour == Behaviour::OtherKey {
-            &other
-        } else {
-            &self.key
-        };
+        let other = (behaviour == Behaviour::OtherKey).then(|| generate(KeyType::EcP256));
+        let key = other.as_ref().unwrap_or(&self.key);
         let mut signature = key.sign(Algorithm::EcdsaP256Sha256, &input).unwrap();
         if behaviour == Behaviour::JunkSignature {
             signature = vec![0xab; 8];
