@@ -229,6 +229,12 @@ pub enum TimestampError {
         "the timestamp signer's certificate does not lead to a trusted root at the token's time: {0}"
     )]
     Chain(Box<crate::Error>),
+    /// The token has a critical extension, which changes its meaning for who understands it.
+    #[error("the timestamp token has the critical extension {extension}, which is not understood")]
+    CriticalExtension {
+        /// The extension.
+        extension: ObjectIdentifier,
+    },
     /// The signature over the signed attributes is wrong.
     #[error("the signature of the timestamp token is wrong")]
     Signature,

@@ -32,6 +32,8 @@ pub(super) struct TstInfo<'a> {
     pub(super) nonce: Option<&'a [u8]>,
     /// The GeneralName inside `tsa [0]`.
     pub(super) tsa: Option<Element<'a>>,
+    /// The first extension that must not be passed over; this crate understands none.
+    pub(super) critical_extension: Option<ObjectIdentifier>,
 }
 
 /// The one SignerInfo of a token.
@@ -250,9 +252,8 @@ impl<'a> TstInfo<'a> {
             .map_err(malformed("TSTInfo.ordering"))?;
         let nonce = optional_integer(&mut fields).map_err(malformed("TSTInfo.nonce"))?;
         let tsa = tsa(&mut fields).map_err(malformed("TSTInfo.tsa"))?;
-        fields
-            .optional(tag::context_constructed(1))
-            .map_err(malformed("TSTInfo.extensions"))?;
+        let critical_extension =
+            critical_extension(&mut fields).map_err(malformed("TSTInfo.extensions"))?;
         fields.finish().map_err(malformed("TSTInfo"))?;
         Ok(Self {
             policy,
@@ -263,6 +264,7 @@ impl<'a> TstInfo<'a> {
             accuracy,
             nonce,
             tsa,
+            critical_extension,
         })
     }
 }
@@ -327,17 +329,13 @@ fn accuracy(fields: &mut Reader<'_>) -> Result<Option<Accuracy>, DerFault> {
 
 /// An implicitly tagged INTEGER (1..999).
 fn thousandths(element: Option<Element<'_>>) -> Result<u16, DerFault> {
-    let value = match element.map(|element| element.value) {
-        None => return Ok(0),
-        Some([low]) => u16::from(*low),
-        Some([high, low]) => u16::from_be_bytes([*high, *low]),
-        Some(_) => return Err(DerFault::Integer),
+    let Some(element) = element else {
+        return Ok(0);
     };
-    if (1..1000).contains(&value) {
-        Ok(value)
-    } else {
-        Err(DerFault::Integer)
-    }
+    let value = u16::try_from(asn1::parse_small_integer(element.value)?).ok();
+    value
+        .filter(|value| (1..1000).contains(value))
+        .ok_or(DerFault::Integer)
 }
 
 fn optional_integer<'a>(fields: &mut Reader<'a>) -> Result<Option<&'a [u8]>, DerFault> {
@@ -355,6 +353,24 @@ fn tsa<'a>(fields: &mut Reader<'a>) -> Result<Option<Element<'a>>, DerFault> {
     let name = inner.element()?;
     inner.finish()?;
     Ok(Some(name))
+}
+
+fn critical_extension(fields: &mut Reader<'_>) -> Result<Option<ObjectIdentifier>, DerFault> {
+    let Some(extensions) = fields.optional(tag::context_constructed(1))? else {
+        return Ok(None);
+    };
+    let mut list = extensions.reader();
+    let mut found = None;
+    while !list.is_empty() {
+        let mut extension = list.sequence()?;
+        let identifier = extension.oid()?;
+        if extension.boolean_default_false()? {
+            found = found.or(Some(identifier));
+        }
+        extension.octet_string()?;
+        extension.finish()?;
+    }
+    Ok(found)
 }
 
 impl<'a> SignerInfo<'a> {
@@ -486,6 +502,24 @@ mod tests {
             "",
         ] {
             assert_eq!(gen_time(bad.as_bytes()), Err(DerFault::Time), "{bad}");
+        }
+    }
+
+    #[test]
+    fn parts_of_an_accuracy_are_integers_from_1_to_999_in_their_one_form() {
+        let read = |content: &'static [u8]| {
+            thousandths(Some(Element {
+                tag: tag::context(0),
+                value: content,
+                whole: content,
+            }))
+        };
+        assert_eq!(thousandths(None), Ok(0));
+        assert_eq!(read(&[1]), Ok(1));
+        assert_eq!(read(&[0, 0x80]), Ok(128));
+        assert_eq!(read(&[3, 0xe7]), Ok(999));
+        for bad in [&[][..], &[0], &[0x80], &[0, 5], &[3, 0xe8], &[0, 3, 0xe7]] {
+            assert_eq!(read(bad), Err(DerFault::Integer), "{bad:?}");
         }
     }
 

@@ -411,6 +411,48 @@ fn the_digest_of_the_content_is_compared() {
 }
 
 #[test]
+fn a_critical_extension_of_the_token_is_refused_and_another_passed_over() {
+    let authorities = Authorities::new(KeyType::EcP256);
+    let identifier = crate::ObjectIdentifier::new_unwrap("1.2.3.4");
+    let with_extension = |critical: bool| {
+        let template = authorities.template();
+        let digest = sha256(DATA);
+        let mut token = template.prepare(&stamp(&digest)).expect("in range");
+        let mut content = Writer::new();
+        content.sequence(|fields| {
+            let info = asn1::only(&token.tst_info, tag::SEQUENCE).expect("a TSTInfo");
+            fields.raw(info.value);
+            fields.nested(tag::context_constructed(1), |extensions| {
+                extensions.sequence(|extension| {
+                    extension.oid(&identifier);
+                    if critical {
+                        extension.boolean(true);
+                    }
+                    extension.octet_string(b"");
+                });
+            });
+        });
+        token.tst_info = content.finish();
+        token.signed_attributes = template.signed_attributes(
+            &token.tst_info,
+            &asn1::encode(tag::UTC_TIME, b"270115080000Z"),
+        );
+        let signature = authorities
+            .key
+            .sign(authorities.algorithm, token.message())
+            .expect("signs");
+        check(&token.finish(&signature), &authorities.root_alone())
+    };
+    with_extension(false).expect("holds");
+    assert_eq!(
+        with_extension(true).err(),
+        Some(TimestampError::CriticalExtension {
+            extension: identifier
+        })
+    );
+}
+
+#[test]
 fn old_tokens_that_name_the_certificate_by_sha1_are_believed() {
     let authorities = Authorities::new(KeyType::EcP256);
     let mut template = authorities.template();

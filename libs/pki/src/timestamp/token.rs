@@ -163,7 +163,7 @@ impl TokenTemplate {
     }
 
     /// The signed attributes as the SET OF that is signed: members in ascending order of their encodings.
-    fn signed_attributes(&self, tst_info: &[u8], signing_time: &[u8]) -> Vec<u8> {
+    pub(super) fn signed_attributes(&self, tst_info: &[u8], signing_time: &[u8]) -> Vec<u8> {
         let digest = self.hash.digest(tst_info);
         let message_digest = attribute(
             names::MESSAGE_DIGEST,

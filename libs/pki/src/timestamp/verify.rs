@@ -11,7 +11,7 @@ use crate::algorithm::{SignatureScheme, hash_algorithm, parse_signature_algorith
 use crate::asn1::{self, Element, Reader, tag};
 use crate::certificate::Certificate;
 use crate::chain::{Purpose, verify_chain};
-use crate::error::DerFault;
+use crate::error::{ChainFault, DerFault, Error};
 use crate::oid;
 
 /// A timestamp authority as the trust material describes it.
@@ -124,8 +124,8 @@ pub fn inspect(response: &[u8]) -> Result<Timestamp, TimestampError> {
 /// Verifies a TimeStampResp against a trusted authority.
 ///
 /// The checks, in order: status granted, one SignerInfo, the content type and digest among the signed attributes, the
-/// signer found by issuer and serial and bound by signingCertificate, its extended key usage, its path to a root valid
-/// at `genTime`, the signature; then that the token is about `expected`. Whether the authority was trusted at that time
+/// signer found by issuer and serial and bound by signingCertificate, its extended key usage and its path to a root valid
+/// at `genTime`, the signature, no critical extension; then that the token is about `expected`. Whether the authority was trusted at that time
 /// (`validFor` of its entry) is the caller's to compare.
 ///
 /// # Errors
@@ -139,7 +139,6 @@ pub fn verify(
     check_content_attributes(&token)?;
     let embedded = embedded_certificates(&token);
     let signer = find_signer(&token.signer, authority, &embedded)?;
-    check_usage(&signer)?;
     let helpers = [authority.intermediates, &embedded].concat();
     verify_chain(
         &signer,
@@ -148,8 +147,11 @@ pub fn verify(
         token.tst_info.gen_time,
         Purpose::TimeStamping,
     )
-    .map_err(|error| TimestampError::Chain(Box::new(error)))?;
+    .map_err(signer_fault)?;
     check_signature(&token.signer, &signer)?;
+    if let Some(extension) = token.tst_info.critical_extension {
+        return Err(TimestampError::CriticalExtension { extension });
+    }
     check_expectation(&token.tst_info, expected)?;
     Ok(VerifiedTimestamp {
         timestamp: Timestamp::of(&token.tst_info),
@@ -325,13 +327,12 @@ fn issuer_serial<'a>(
     Ok(Some((issuer, serial)))
 }
 
-/// RFC 3161 section 2.3: the extended key usage is critical and timeStamping is all it says.
-fn check_usage(signer: &Certificate) -> Result<(), TimestampError> {
-    let usage = signer.extended_key_usage();
-    if usage.is_some_and(|usage| usage.critical && usage.purposes == [oid::TIME_STAMPING]) {
-        return Ok(());
+/// That the signer is for timestamps alone (RFC 3161 section 2.3) is the path's rule; who breaks it is told apart.
+fn signer_fault(error: Error) -> TimestampError {
+    match error {
+        Error::Chain(ChainFault::Purpose { depth: 0, .. }) => TimestampError::SignerUsage,
+        other => TimestampError::Chain(Box::new(other)),
     }
-    Err(TimestampError::SignerUsage)
 }
 
 fn check_signature(info: &SignerInfo<'_>, signer: &Certificate) -> Result<(), TimestampError> {
