@@ -31,7 +31,7 @@ const FOR: Duration = Duration::from_secs(5);
 const CLIENTS: [usize; 3] = [1, 16, 64];
 /// More than the largest rate times [`FOR`] on the machine this was written on.
 const BODIES: usize = 60_000;
-const CHAINS: usize = 20_000;
+const CHAINS: usize = 45_000;
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
