@@ -625,8 +625,21 @@ mod tests {
             let set = format!("{{\"keys\":[{}]}}", jwk.replace(from, to));
             assert_eq!(KeySet::from_json(set.as_bytes()).is_ok(), taken, "{to}");
         }
-        let mixed = format!("{{\"keys\":[{{\"kty\":\"future\"}},{jwk}]}}");
-        assert_eq!(KeySet::from_json(mixed.as_bytes()).unwrap().len(), 1);
+        for neighbour in [
+            r#"{"kty":"future"}"#,
+            r#"{"kty":"EC","use":"sig"}"#,
+            r#"{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}"#,
+            r#"{"kty":"RSA","n":"!","e":"AQAB"}"#,
+            r#"{"kty":"RSA","n":"AQAB"}"#,
+            r#"{"kty":"OKP","crv":"X25519","x":"AA"}"#,
+            r#"{"kty":"EC","crv":"P-256","use":7}"#,
+            r#"{"use":"sig"}"#,
+            r#"7"#,
+        ] {
+            let mixed = format!("{{\"keys\":[{neighbour},{jwk}]}}");
+            let taken = KeySet::from_json(mixed.as_bytes());
+            assert_eq!(taken.map(|set| set.len()), Ok(1), "{neighbour}");
+        }
     }
 
     #[test]

@@ -10,10 +10,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sealwright_crypto::key::ecdsa_der_from_fixed;
-use sealwright_crypto::{Algorithm, HashAlgorithm, KeyType, PublicKey};
+use sealwright_crypto::{Algorithm, HashAlgorithm, KeyType, PublicKey, base64};
 use zeroize::Zeroizing;
 
 use crate::error::{Malformed, TokenError, echo};
@@ -102,16 +100,6 @@ impl JwsAlgorithm {
             (Self::Es384, KeyType::EcP384) => Some(Algorithm::EcdsaP384Sha384),
             (Self::Es512, KeyType::EcP521) => Some(Algorithm::EcdsaP521Sha512),
             (Self::EdDsa, KeyType::Ed25519) => Some(Algorithm::Ed25519),
-            _ => None,
-        }
-    }
-
-    /// The length of one coordinate of an ECDSA signature; `None` for the others.
-    fn ecdsa_coordinate_len(self) -> Option<usize> {
-        match self {
-            Self::Es256 => Some(32),
-            Self::Es384 => Some(48),
-            Self::Es512 => Some(66),
             _ => None,
         }
     }
@@ -291,7 +279,7 @@ impl<'a> SignedToken<'a> {
             .alg
             .with_key(key.key_type())
             .ok_or(TokenError::BadSignature)?;
-        let signature = match self.alg.ecdsa_coordinate_len() {
+        let signature = match key.key_type().coordinate_len() {
             Some(len) if self.signature.len() != 2 * len => return Err(TokenError::BadSignature),
             Some(_) => &ecdsa_der_from_fixed(&self.signature).ok_or(TokenError::BadSignature)?,
             None => &self.signature,
@@ -354,9 +342,7 @@ impl<'a> Parts<'a> {
 }
 
 fn decode(part: &'static str, text: &str) -> Result<Vec<u8>, TokenError> {
-    URL_SAFE_NO_PAD
-        .decode(text)
-        .map_err(|_| TokenError::Malformed(Malformed::Base64 { part }))
+    base64::decode_url(text).map_err(|_| TokenError::Malformed(Malformed::Base64 { part }))
 }
 
 fn object(part: &'static str, text: &str) -> Result<BTreeMap<String, Json>, TokenError> {
