@@ -1547,6 +1547,7 @@ fn a_key_id_that_contradicts_the_hint_is_refused() {
 /// A v0.1-style entry by a log with an ECDSA key: promise, time, and (from v0.2 on) proof.
 struct Old {
     scenario: Scenario,
+    kind: (&'static str, &'static str),
     body: String,
     integrated_time: i64,
 }
@@ -1575,9 +1576,42 @@ impl Old {
         );
         Self {
             scenario,
+            kind: ("hashedrekord", "0.0.1"),
             body,
             integrated_time: NOW + 3,
         }
+    }
+
+    /// An attestation under either of the kinds that old logs had for envelopes.
+    fn attestation(kind: (&'static str, &'static str)) -> Self {
+        let mut old = Self::blob();
+        let scenario = &mut old.scenario;
+        scenario.bundle = scenario
+            .world
+            .sign_statement(&statement(ARTIFACT, COSIGN_CUSTOM), &Signing::default());
+        scenario.timestamps().clear();
+        scenario.policy = jane().attestation(PredicateTypes::Any);
+        let verifier = base64::encode(pem(&leaf_of(scenario).raw_bytes).as_bytes());
+        let payload = HashAlgorithm::Sha256
+            .digest(&scenario.envelope().payload)
+            .to_string();
+        let payload = payload.trim_start_matches("sha256:");
+        let signature = base64::encode(&scenario.envelope().signatures[0].sig);
+        let spec = match kind.0 {
+            "dsse" => format!(
+                r#"{{"envelopeHash":{{"algorithm":"sha256","value":"00"}},"payloadHash":{{"algorithm":"sha256","value":"{payload}"}},"signatures":[{{"signature":"{signature}","verifier":"{verifier}"}}]}}"#
+            ),
+            _ => format!(
+                r#"{{"content":{{"envelope":{{"payloadType":"application/vnd.in-toto+json","signatures":[{{"publicKey":"{verifier}","sig":"{}"}}]}},"payloadHash":{{"algorithm":"sha256","value":"{payload}"}}}}}}"#,
+                base64::encode(signature.as_bytes())
+            ),
+        };
+        old.kind = kind;
+        old.body = format!(
+            r#"{{"apiVersion":"{}","kind":"{}","spec":{spec}}}"#,
+            kind.1, kind.0
+        );
+        old
     }
 
     /// Logs the body as it is now: leaf, proof, checkpoint and promise are all good.
@@ -1590,8 +1624,8 @@ impl Old {
         entry.log_index = 1_000_003;
         entry.integrated_time = self.integrated_time;
         entry.kind_version = Some(rekor::KindVersion {
-            kind: "hashedrekord".into(),
-            version: "0.0.1".into(),
+            kind: self.kind.0.into(),
+            version: self.kind.1.into(),
         });
         let log_id: String = entry
             .log_id
@@ -1714,6 +1748,77 @@ fn an_old_body_about_something_else_is_refused() {
         old.body = edited;
         old.logged().refused("LOG_ENTRY_MISMATCH");
     }
+}
+
+#[test]
+fn old_kinds_of_envelope_entries_verify_and_are_held_to_the_bundle() {
+    for kind in [("dsse", "0.0.1"), ("intoto", "0.0.2")] {
+        Old::attestation(kind).logged().verified();
+        let edits: [Edit; 3] = [
+            ("payload", |body| {
+                body.replace(
+                    r#""payloadHash":{"algorithm":"sha256","value":""#,
+                    r#""payloadHash":{"algorithm":"sha256","value":"00"#,
+                )
+            }),
+            ("signature", |body| {
+                body.replace(r#""signature":"M"#, r#""signature":"N"#)
+                    .replace(r#""sig":"T"#, r#""sig":"U"#)
+            }),
+            ("certificate", |body| body.replace("\"LS0t", "\"LS0u")),
+        ];
+        for (name, edit) in edits {
+            let mut old = Old::attestation(kind);
+            let edited = edit(&old.body);
+            assert_ne!(edited, old.body, "{name}");
+            old.body = edited;
+            old.logged().refused("LOG_ENTRY_MISMATCH");
+        }
+        // The signature of another envelope, which is good by itself.
+        let mut old = Old::attestation(kind);
+        old.body = Old::attestation(kind).body;
+        old.logged().refused("LOG_ENTRY_MISMATCH");
+        // An envelope's entry does not vouch for a message signature.
+        let mut old = Old::blob();
+        let envelope = Old::attestation(kind);
+        (old.kind, old.body) = (kind, envelope.body);
+        old.logged().refused("LOG_ENTRY_MISMATCH");
+    }
+}
+
+#[test]
+fn an_envelope_entry_of_the_first_tiled_logs_still_verifies() {
+    use sealwright_tlog::entry::{Dsse, EntrySignature, VerifierMaterial};
+    let entry = |scenario: &mut Scenario, payload: &[u8]| {
+        let signature = EntrySignature {
+            content: scenario.envelope().signatures[0].sig.clone(),
+            verifier: VerifierMaterial::X509Certificate(leaf_of(scenario).raw_bytes),
+            key_details: Algorithm::EcdsaP256Sha256,
+        };
+        let payload_hash = HashAlgorithm::Sha256.digest(payload);
+        let entry = Dsse {
+            payload_hash,
+            signatures: vec![signature],
+        };
+        let log = &mut scenario.world.log;
+        log.leaves.push(entry.canonical_body().expect("a body"));
+        let mut logged = log.entry(log.leaves.len() - 1);
+        logged.kind_version = Some(rekor::KindVersion {
+            kind: "dsse".into(),
+            version: "0.0.2".into(),
+        });
+        *scenario.entry() = logged;
+    };
+    let mut scenario = Scenario::attestation(COSIGN_CUSTOM);
+    let payload = scenario.envelope().payload.clone();
+    entry(&mut scenario, &payload);
+    scenario.verified();
+    entry(&mut scenario, b"another payload");
+    scenario.refused("LOG_ENTRY_MISMATCH");
+    let mut foreign = Scenario::attestation(COSIGN_CUSTOM);
+    entry(&mut foreign, &payload);
+    scenario.entry().canonicalized_body = foreign.entry().canonicalized_body.clone();
+    scenario.refused("LOG_ENTRY_MISMATCH");
 }
 
 // Nothing that is changed verifies as something else.
