@@ -3,6 +3,7 @@
 mod clients;
 mod contract;
 mod doors;
+mod grpc;
 mod kill;
 mod openssl;
 mod provider;
