@@ -1,8 +1,8 @@
 //! The JSON form of a request, which published JavaScript clients send. The answer to it is DER all the same.
 
 use sealwright_crypto::{HashAlgorithm, base64};
-use sealwright_pki::ObjectIdentifier;
 use sealwright_pki::timestamp::{MessageImprint, TimeStampReq, check_nonce};
+use sealwright_pki::{ObjectIdentifier, asn1};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -112,13 +112,8 @@ fn integer_content(decimal: &str) -> Option<Vec<u8>> {
     if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
         return None;
     }
-    let mut content = two_complement(magnitude(digits), negative);
-    while let [first, second, ..] = content.as_slice()
-        && ((*first == 0 && second & 0x80 == 0) || (*first == 0xff && second & 0x80 != 0))
-    {
-        content.remove(0);
-    }
-    Some(content)
+    let padded = two_complement(magnitude(digits), negative);
+    asn1::fewest_octets(&padded).ok().map(<[u8]>::to_vec)
 }
 
 /// Big-endian octets of a decimal number, with a zero octet in front.
