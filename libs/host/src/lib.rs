@@ -1,5 +1,5 @@
 //! What every Sealwright server shares: the clock, configuration, errors on the wire, the listener and its limits,
-//! health, telemetry, metrics and the embedded database.
+//! health, telemetry, metrics, files that are written whole, and the embedded database.
 //!
 //! This crate knows nothing of certificates, logs or tokens. A service brings an [`axum::Router`] (its HTTP routes and
 //! its gRPC services merged), its [`health::Check`]s and its [`metrics::Registry`] entries; [`run::Server`] gives it one
@@ -11,6 +11,7 @@ pub mod build_info;
 pub mod clock;
 pub mod config;
 pub mod db;
+pub mod file;
 pub mod grpc;
 pub mod health;
 pub mod http;
