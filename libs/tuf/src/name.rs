@@ -27,9 +27,10 @@ pub fn target_file_name(path: &str, hash: Option<&str>) -> String {
     let Some(hash) = hash else {
         return encode_keeping(path, b"/");
     };
+    let (hash, path) = (percent_encode(hash), encode_keeping(path, b"/"));
     match path.rsplit_once('/') {
-        Some((directory, name)) => encode_keeping(&format!("{directory}/{hash}.{name}"), b"/"),
-        None => encode_keeping(&format!("{hash}.{path}"), b"/"),
+        Some((directory, name)) => format!("{directory}/{hash}.{name}"),
+        None => format!("{hash}.{path}"),
     }
 }
 
@@ -68,5 +69,10 @@ mod tests {
             "00.trusted_root.json"
         );
         assert_eq!(target_file_name("a/b", None), "a/b");
+        assert_eq!(
+            target_file_name("a/b", Some("../../c")),
+            "a/..%2F..%2Fc.b",
+            "a hash is text of whoever signed, and stays in the segment"
+        );
     }
 }
