@@ -50,6 +50,18 @@ pub enum FetchError {
     Failed(Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// The answer of a [`Fetch`] that has whole files at hand.
+///
+/// # Errors
+/// [`FetchError::NotFound`] where there is none, [`FetchError::TooLarge`] where it has more than `max_length` bytes.
+pub fn whole_file(found: Option<Vec<u8>>, max_length: u64) -> Result<Vec<u8>, FetchError> {
+    match found {
+        None => Err(FetchError::NotFound),
+        Some(bytes) if bytes.len() as u64 > max_length => Err(FetchError::TooLarge),
+        Some(bytes) => Ok(bytes),
+    }
+}
+
 /// Where a client remembers what it has verified. Names are plain file names (`root.json`, percent-encoded role
 /// names); `save` must be atomic, so that a crash leaves the old file or the new one.
 pub trait Store: Send {
@@ -314,7 +326,7 @@ impl<F: Fetch, S: Store> Client<F, S> {
     /// forgotten, or versions driven up by its thief would lock the client out for good. It is forgotten *before* the
     /// root is kept: after a crash in between, the rotation is seen again.
     fn adopt_root(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let next = self.trusted.next_root(bytes)?;
+        let next = self.trusted.root.successor(bytes)?;
         let (old, new) = (self.trusted.root.signed(), next.signed());
         let removed = |role| old.key_removed(role, new);
         if removed(Role::Timestamp) || removed(Role::Snapshot) {

@@ -128,11 +128,7 @@ impl DelegatedRole {
     }
 
     fn role_keys(&self) -> RoleKeys {
-        RoleKeys {
-            keyids: self.keyids.clone(),
-            threshold: self.threshold,
-            extra: Map::new(),
-        }
+        role_keys(&self.keyids, self.threshold)
     }
 
     fn check(&self) -> Result<(), Problem> {
@@ -169,11 +165,7 @@ impl SuccinctRoles {
     }
 
     fn role_keys(&self) -> RoleKeys {
-        RoleKeys {
-            keyids: self.keyids.clone(),
-            threshold: self.threshold,
-            extra: Map::new(),
-        }
+        role_keys(&self.keyids, self.threshold)
     }
 
     fn check(&self) -> Result<(), Problem> {
@@ -181,6 +173,14 @@ impl SuccinctRoles {
             return Err(Problem::BitLength(self.bit_length));
         }
         self.role_keys().check(&self.name_prefix)
+    }
+}
+
+fn role_keys(keyids: &[KeyId], threshold: u32) -> RoleKeys {
+    RoleKeys {
+        keyids: keyids.to_vec(),
+        threshold,
+        extra: Map::new(),
     }
 }
 

@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 use crate::canonical;
 use crate::error::{Error, Problem};
 use crate::key::{Key, KeyId};
-use crate::metadata::{Metadata, RoleKeys};
+use crate::metadata::{Metadata, Role, RoleKeys, Root};
+use crate::trusted::exact_version;
 
 /// One signature over the canonical form of `signed`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -194,6 +195,35 @@ impl<T: Metadata> Envelope<T> {
             .verify(algorithm, &self.canonical, &signature)
             .ok()
             .map(|()| public.fingerprint())
+    }
+}
+
+impl Envelope<Root> {
+    /// Reads a root that enough of its own keys have signed: one to start from, trusted by other means.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`], [`Error::Threshold`].
+    pub fn parse_self_signed(bytes: &[u8]) -> Result<Self, Error> {
+        let root = Self::parse(bytes)?;
+        root.signed().verify(&root)?;
+        Ok(root)
+    }
+
+    /// Reads the root that follows this one (specification 5.3.4 and 5.3.5): signed by enough keys of this one and by
+    /// enough of its own, and exactly one version on.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`], [`Error::Threshold`], [`Error::WrongVersion`].
+    pub fn successor(&self, bytes: &[u8]) -> Result<Self, Error> {
+        let next = Self::parse(bytes)?;
+        self.signed().verify(&next)?;
+        next.signed().verify(&next)?;
+        let (role, version) = (Role::Root.name(), self.signed().version);
+        let expected = version
+            .checked_add(1)
+            .ok_or_else(|| Error::malformed(role, Problem::VersionsExhausted(version)))?;
+        exact_version(role, expected, next.signed().version)?;
+        Ok(next)
     }
 }
 

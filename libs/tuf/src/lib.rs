@@ -25,7 +25,7 @@ mod name;
 mod trusted;
 
 pub use client::{Client, Limits, Target, bootstrap};
-pub use client::{Fetch, FetchError, Place, Store};
+pub use client::{Fetch, FetchError, Place, Store, whole_file};
 pub use delegation::{DelegatedRole, Delegations, SuccinctRoles};
 pub use envelope::{Envelope, Signature, key_of};
 pub use error::{Error, Problem, Subject};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sealwright_crypto::BoxFuture;
 
-use crate::client::{Fetch, FetchError, Place, Store};
+use crate::client::{Fetch, FetchError, Place, Store, whole_file};
 
 /// A [`Store`] that forgets everything when dropped.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -54,15 +54,6 @@ impl MemoryRepository {
     pub fn remove(&mut self, place: Place, name: &str) {
         self.0.remove(&(place, name.to_owned()));
     }
-
-    fn read(&self, place: Place, name: &str, max_length: u64) -> Result<Vec<u8>, FetchError> {
-        let found = self.0.get(&(place, name.to_owned()));
-        match found {
-            None => Err(FetchError::NotFound),
-            Some(bytes) if bytes.len() as u64 > max_length => Err(FetchError::TooLarge),
-            Some(bytes) => Ok(bytes.clone()),
-        }
-    }
 }
 
 impl Fetch for MemoryRepository {
@@ -72,7 +63,8 @@ impl Fetch for MemoryRepository {
         name: &'a str,
         max_length: u64,
     ) -> BoxFuture<'a, Result<Vec<u8>, FetchError>> {
-        Box::pin(std::future::ready(self.read(place, name, max_length)))
+        let found = self.0.get(&(place, name.to_owned())).cloned();
+        Box::pin(std::future::ready(whole_file(found, max_length)))
     }
 }
 

@@ -7,9 +7,7 @@ use crate::delegation::Lead;
 use crate::envelope::Envelope;
 use crate::error::{Error, Problem};
 use crate::key::{Key, KeyId};
-use crate::metadata::{
-    Expiry, MetaFile, Metadata, Role, RoleKeys, Root, Snapshot, Targets, Timestamp,
-};
+use crate::metadata::{Expiry, MetaFile, Metadata, Role, Root, Snapshot, Targets, Timestamp};
 use crate::name::file_name;
 
 /// Verified metadata. Every value in here has passed signature and version checks; expiry is judged by
@@ -38,25 +36,13 @@ impl TrustedSet {
     /// Starts from a root that the caller trusts by other means. It must be signed by its own keys; its expiry is
     /// judged only after newer roots have been looked for.
     pub(crate) fn new(root: &[u8], now: i64) -> Result<Self, Error> {
-        let root = Envelope::<Root>::parse(root)?;
-        root.signed().verify(&root)?;
         Ok(Self {
-            root,
+            root: Envelope::parse_self_signed(root)?,
             timestamp: None,
             snapshot: None,
             targets: BTreeMap::new(),
             now,
         })
-    }
-
-    /// 5.3.4, 5.3.5: the next root is signed by the old keys and by its own, and is exactly one version on.
-    pub(crate) fn next_root(&self, bytes: &[u8]) -> Result<Envelope<Root>, Error> {
-        let next = Envelope::<Root>::parse(bytes)?;
-        self.root.signed().verify(&next)?;
-        next.signed().verify(&next)?;
-        let expected = self.root.signed().version.saturating_add(1);
-        exact_version(Role::Root.name(), expected, next.signed().version)?;
-        Ok(next)
     }
 
     /// 5.3.10: after the last new root, this root must be in force.
@@ -152,8 +138,7 @@ impl TrustedSet {
         match delegator {
             None => self.root.signed().verify(targets),
             Some((delegator, lead)) => {
-                let keys = self.delegation_keys(delegator)?;
-                verify_delegated(targets, keys, &lead.keys, role)
+                targets.verify(self.delegation_keys(delegator)?, &lead.keys, role)
             }
         }
     }
@@ -178,15 +163,6 @@ impl TrustedSet {
             now: Expiry::from_unix(self.now),
         })
     }
-}
-
-fn verify_delegated(
-    targets: &Envelope<Targets>,
-    keys: &BTreeMap<KeyId, Key>,
-    role_keys: &RoleKeys,
-    role: &str,
-) -> Result<(), Error> {
-    targets.verify(keys, role_keys, role)
 }
 
 fn snapshot_of(timestamp: &Envelope<Timestamp>) -> Result<&MetaFile, Error> {
@@ -221,7 +197,7 @@ fn not_lower(role: &str, trusted: u64, found: u64) -> Result<(), Error> {
     })
 }
 
-fn exact_version(role: &str, expected: u64, found: u64) -> Result<(), Error> {
+pub(crate) fn exact_version(role: &str, expected: u64, found: u64) -> Result<(), Error> {
     if found == expected {
         return Ok(());
     }
