@@ -128,6 +128,11 @@ pub enum Failure {
     /// The address cannot be asked at all.
     #[error("the address cannot be used: {0}; expected an http or https URL")]
     Address(String),
+    /// It could not show a TLS certificate that this machine trusts.
+    #[error(
+        "its TLS certificate is not trusted: {0}; name its authority in SSL_CERT_FILE if it is your own"
+    )]
+    Tls(String),
     /// No answer in time.
     #[error("no answer within {} seconds", .0.as_secs_f64())]
     Timeout(Duration),
@@ -300,6 +305,7 @@ impl Failure {
     fn code(&self) -> &'static str {
         match self {
             Self::Unreachable(_) | Self::Address(_) => "SERVICE_UNREACHABLE",
+            Self::Tls(_) => "SERVICE_TLS_UNTRUSTED",
             Self::Timeout(_) => "SERVICE_TIMEOUT",
             Self::Status(refusal) => refusal
                 .reason

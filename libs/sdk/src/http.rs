@@ -249,15 +249,23 @@ async fn read(response: reqwest::Response, limit: usize) -> Result<Bytes, Failur
 
 /// The innermost cause says what a person can act on ("Connection refused"); the outer ones repeat the URL.
 fn unreachable(error: &reqwest::Error) -> Failure {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
+    let mut cause: &(dyn std::error::Error + 'static) = error;
+    while let Some(inner) = within(cause).or_else(|| cause.source()) {
         cause = inner;
     }
-    if error.is_builder() {
-        Failure::Address(cause.to_string())
-    } else {
-        Failure::Unreachable(cause.to_string())
+    match cause.downcast_ref() {
+        Some(rustls::Error::InvalidCertificate(_)) => Failure::Tls(cause.to_string()),
+        _ if error.is_builder() => Failure::Address(cause.to_string()),
+        _ => Failure::Unreachable(cause.to_string()),
     }
+}
+
+/// What an I/O error was made of; its `source` passes over that.
+fn within<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> Option<&'a (dyn std::error::Error + 'static)> {
+    let inner = error.downcast_ref::<std::io::Error>()?.get_ref()?;
+    Some(inner)
 }
 
 /// Query and user, which may hold secrets, are left out.

@@ -9,11 +9,17 @@ mod commands;
 mod environment;
 mod output;
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser as _;
 use sealwright_sdk::{Error, TokenSource};
+use tracing::Level;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use args::{Cli, Command};
 use environment::Environment;
@@ -77,17 +83,21 @@ async fn within(
     }
 }
 
+/// Our own warnings, and with `--verbose` everything; what libraries complain of reaches the person as our error.
 fn start_log(verbose: bool) {
-    let level = if verbose {
-        tracing::Level::DEBUG
+    let quiet = Targets::new().with_target("sealwright", Level::WARN);
+    let filter = if verbose {
+        Targets::new().with_default(Level::DEBUG)
     } else {
-        tracing::Level::WARN
+        quiet
     };
-    tracing_subscriber::fmt()
-        .with_max_level(level)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .without_time()
-        .with_target(verbose)
+        .with_target(verbose);
+    tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
         .init();
 }
 
