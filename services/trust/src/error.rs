@@ -149,6 +149,12 @@ pub enum MaterialFault {
     /// The URL cannot be used by clients.
     #[error("its URL is not an http or https URL without user, query and fragment")]
     Url,
+    /// The URL can be written in another way. Entries are told apart by their URLs, so there is one.
+    #[error("its URL is not in its normal form, {normal}")]
+    UrlForm {
+        /// The one accepted spelling.
+        normal: String,
+    },
     /// The public key does not parse.
     #[error("its public key cannot be read")]
     Key,

@@ -273,6 +273,8 @@ fn check_proof(
         .map_err(|_| MaterialFault::Proof)
 }
 
+/// Origins follow from URLs and are compared as text, so that a URL in another spelling could hide that two logs share
+/// one.
 fn parse_url(text: &str) -> Result<Url, MaterialFault> {
     let url = Url::parse(text).map_err(|_| MaterialFault::Url)?;
     let plain = url.username().is_empty()
@@ -280,10 +282,16 @@ fn parse_url(text: &str) -> Result<Url, MaterialFault> {
         && url.query().is_none()
         && url.fragment().is_none();
     let web = matches!(url.scheme(), "http" | "https") && url.has_host();
-    if plain && web {
+    if !(plain && web) {
+        return Err(MaterialFault::Url);
+    }
+    let normal = url.as_str().trim_end_matches('/');
+    if normal == text.trim_end_matches('/') {
         Ok(url)
     } else {
-        Err(MaterialFault::Url)
+        Err(MaterialFault::UrlForm {
+            normal: normal.to_owned(),
+        })
     }
 }
 

@@ -1060,6 +1060,30 @@ async fn one_key_and_one_origin_serve_one_log() {
 }
 
 #[tokio::test]
+async fn an_origin_is_not_hidden_by_another_spelling_of_its_url() {
+    let world = World::new();
+    let trust = world.start().await;
+    let challenge = trust.challenge().await.unwrap();
+    for spelling in [
+        "http://127.0.0.1:7700/ct/x/../other",
+        "HTTP://127.0.0.1:7700/ct/other",
+    ] {
+        let at = |url: &str| Holder {
+            url: url.to_owned(),
+            origin: "127.0.0.1:7700/ct/other".to_owned(),
+            ..ct_log()
+        };
+        let two_logs = Services(vec![at(spelling), at("http://127.0.0.1:7700/ct/other")]);
+        let outcome = trust.stage(&two_logs.file(&challenge)).await;
+        let Err(Error::Material { fault, .. }) = outcome else {
+            panic!("{outcome:?}");
+        };
+        let normal = "http://127.0.0.1:7700/ct/other".to_owned();
+        assert_eq!(fault, MaterialFault::UrlForm { normal });
+    }
+}
+
+#[tokio::test]
 async fn nothing_old_leaves_the_documents() {
     let mut world = World::new();
     let trust = world.start().await;
