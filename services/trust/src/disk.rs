@@ -1,9 +1,9 @@
-//! Files that are written whole or not at all.
+//! Lists of files to write, each whole or not at all, and the lock of their folder.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use sealwright_host::file::{self, Readers};
 
 use crate::error::Error;
 
@@ -42,65 +42,38 @@ impl FileWrite {
         }
     }
 
-    /// Writes the file beside its place, syncs it, moves it there and syncs the folder: a reader, also one after a
-    /// power cut, finds the old content or the new. One writer at a time, which the lock of the folder ensures.
+    /// Writes the file durably, with its folder where that is missing. One writer at a time, which the lock of the
+    /// folder ensures.
     pub(crate) fn apply(&self) -> Result<(), Error> {
         if self.mode != Mode::Replace
             && let Some(present) = read_optional(&self.path)?
         {
-            return match present == self.bytes {
-                true => Ok(()),
-                false => Err(Error::Overwrite {
+            if present != self.bytes {
+                return Err(Error::Overwrite {
                     path: self.path.clone(),
-                }),
-            };
+                });
+            }
+            // Whoever wrote it may have been killed before its name was durable, and what is written next refers to it.
+            return file::sync_folder(&self.path).map_err(disk_error(&self.path));
         }
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        let beside = folder.join(format!(".{name}.new"));
-        let outcome = self.write_beside(&beside, folder);
-        outcome.map_err(disk_error(&self.path))
-    }
-
-    fn write_beside(&self, beside: &Path, folder: &Path) -> std::io::Result<()> {
-        fs::create_dir_all(folder)?;
-        // A left-over of a crash may have other permissions.
-        remove_optional(beside)?;
-        let mode = if self.mode == Mode::CreateSecret {
-            0o600
-        } else {
-            0o644
+        let readers = match self.mode {
+            Mode::CreateSecret => Readers::Owner,
+            Mode::Create | Mode::Replace => Readers::All,
         };
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(beside)?;
-        file.write_all(&self.bytes)?;
-        file.sync_all()?;
-        fs::rename(beside, &self.path)?;
-        File::open(folder)?.sync_all()
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder)
+            .and_then(|()| file::write_whole(&self.path, &self.bytes, readers))
+            .map_err(disk_error(&self.path))
     }
 }
 
 /// The content of a file, or nothing where there is none.
 pub(crate) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, Error> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(disk_error(path)(error)),
-    }
+    file::read_optional(path).map_err(disk_error(path))
 }
 
 pub(crate) fn remove(path: &Path) -> Result<(), Error> {
-    remove_optional(path).map_err(disk_error(path))
-}
-
-fn remove_optional(path: &Path) -> std::io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    file::remove_optional(path).map_err(disk_error(path))
 }
 
 /// A lock that lives as long as the value, and ends with the process however that ends.
@@ -151,8 +124,7 @@ mod tests {
     #[test]
     fn secrets_are_for_their_owner() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("key.pem");
-        fs::write(folder.path().join(".key.pem.new"), b"left over").unwrap();
+        let path = folder.path().join("new").join("key.pem");
         let secret = FileWrite {
             path: path.clone(),
             bytes: b"s".to_vec(),
