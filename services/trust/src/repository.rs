@@ -12,7 +12,7 @@ use sealwright_crypto::{BoxFuture, Signer};
 use sealwright_tuf::{
     Client, Envelope, Expiry, Fetch, FetchError, MemoryStore, MetaFile, Metadata, Place, Role,
     Root, Snapshot, Store, Targets, Timestamp, bootstrap, file_name, target_file_name,
-    versioned_file_name,
+    versioned_file_name, whole_file,
 };
 
 use crate::disk::{FileWrite, disk_error, read_optional};
@@ -64,8 +64,7 @@ impl Publication {
 impl Repository {
     /// Writes the first root into an empty folder.
     pub(crate) fn create(dir: &Path, root: &[u8]) -> Result<(), Error> {
-        let envelope = Envelope::<Root>::parse(root)?;
-        envelope.signed().verify(&envelope)?;
+        let envelope = Envelope::parse_self_signed(root)?;
         if envelope.signed().version != 1 || !envelope.signed().consistent_snapshot {
             return Err(Error::Config {
                 what: "the first root must have version 1 and consistent snapshots".to_owned(),
@@ -92,10 +91,9 @@ impl Repository {
         let first_root = read_optional(&first)?.ok_or_else(|| Error::NoRepository {
             path: dir.to_owned(),
         })?;
-        let mut root = Envelope::<Root>::parse(&first_root)?;
-        root.signed().verify(&root)?;
+        let mut root = Envelope::parse_self_signed(&first_root)?;
         while let Some(bytes) = read_optional(&dir.join(next_root_name(&root)))? {
-            root = successor(&root, &bytes)?;
+            root = root.successor(&bytes)?;
         }
         let mut repository = Self {
             dir: dir.to_owned(),
@@ -274,7 +272,7 @@ impl Repository {
     /// The next root, as a single file. It must follow from the current one, and what is published must verify under
     /// it, because clients read the root first.
     pub(crate) fn plan_root(&self, bytes: &[u8]) -> Result<(FileWrite, Envelope<Root>), Error> {
-        let next = successor(&self.root, bytes)?;
+        let next = self.root.successor(bytes)?;
         if let Some(published) = &self.published {
             next.signed().verify(&published.timestamp)?;
             next.signed().verify(&published.snapshot)?;
@@ -414,22 +412,6 @@ fn next_root_name(root: &Envelope<Root>) -> String {
     versioned_file_name(root.signed().version.saturating_add(1), Role::Root.name())
 }
 
-/// A root that both the old and its own keys have signed, with the next version.
-fn successor(old: &Envelope<Root>, bytes: &[u8]) -> Result<Envelope<Root>, Error> {
-    let next = Envelope::<Root>::parse(bytes)?;
-    old.signed().verify(&next)?;
-    next.signed().verify(&next)?;
-    let expected = old.signed().version.saturating_add(1);
-    if next.signed().version != expected {
-        return Err(Error::Tuf(sealwright_tuf::Error::WrongVersion {
-            role: Role::Root.name().to_owned(),
-            expected,
-            found: next.signed().version,
-        }));
-    }
-    Ok(next)
-}
-
 /// The folder as it would be after some writes.
 struct Overlay<'a> {
     dir: &'a Path,
@@ -447,11 +429,7 @@ impl Overlay<'_> {
             Some(write) => Some(write.bytes.clone()),
             None => read_optional(&path).map_err(|error| FetchError::Failed(Box::new(error)))?,
         };
-        match bytes {
-            None => Err(FetchError::NotFound),
-            Some(bytes) if bytes.len() as u64 > max_length => Err(FetchError::TooLarge),
-            Some(bytes) => Ok(bytes),
-        }
+        whole_file(bytes, max_length)
     }
 }
 

@@ -26,7 +26,7 @@ use sealwright_proto::sealwright::trust::v1::trust_material_server::{
 };
 use sealwright_tuf::{
     Client, Envelope, Expiry, Fetch, FetchError, MemoryStore, Metadata, Place, Role, Root,
-    Signature, Snapshot, Targets, Timestamp, bootstrap, key_of,
+    Signature, Snapshot, Targets, Timestamp, bootstrap, key_of, whole_file,
 };
 use tempfile::TempDir;
 use tonic::transport::Channel;
@@ -342,10 +342,7 @@ impl Fetch for Http {
                 Place::Targets => format!("/tuf/targets/{name}"),
             };
             match get(&self.0, &path).await {
-                (StatusCode::OK, bytes) if bytes.len() as u64 > max_length => {
-                    Err(FetchError::TooLarge)
-                }
-                (StatusCode::OK, bytes) => Ok(bytes),
+                (StatusCode::OK, bytes) => whole_file(Some(bytes), max_length),
                 (StatusCode::NOT_FOUND, _) => Err(FetchError::NotFound),
                 (status, _) => Err(FetchError::Failed(status.to_string().into())),
             }
