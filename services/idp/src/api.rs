@@ -7,9 +7,8 @@ use axum::body::Body;
 use axum::extract::{RawQuery, Request, State};
 use axum::response::{IntoResponse, Redirect as SeeOther, Response};
 use axum::routing::{MethodRouter, any, get, post};
-use http::header::CACHE_CONTROL;
+use http::StatusCode;
 use http::request::Parts;
-use http::{HeaderValue, StatusCode};
 use sealwright_crypto::{base64, random_bytes, sha256};
 use sealwright_host::http as answers;
 use sealwright_host::{Reason, ServiceError, SharedClock};
@@ -189,11 +188,7 @@ fn refused(refusal: &Refusal) -> ServiceError {
 
 /// A public document. No CORS header: no page of another site needs it.
 fn public(document: &Value) -> Response {
-    let mut response = answers::json(StatusCode::OK, document);
-    response
-        .headers_mut()
-        .insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    response
+    answers::no_cache(answers::json(StatusCode::OK, document))
 }
 
 /// OpenID Connect Discovery section 3, RFC 8414 section 2, RFC 8628 section 4. The endpoints have the paths one published

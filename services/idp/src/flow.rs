@@ -106,8 +106,8 @@ pub(crate) enum AuthorizationError {
 }
 
 impl Authorization {
-    /// Checks a request of RFC 6749 section 4.1.1 with PKCE (RFC 7636 section 4.3). `can_ask` is whether a person can be
-    /// shown a page, which `prompt=none` forbids.
+    /// Checks a request of RFC 6749 section 4.1.1 with PKCE (RFC 7636 section 4.3). `approves_itself` is whether nobody
+    /// has to be asked; otherwise a person is shown a page, which `prompt=none` forbids.
     pub(crate) fn parse(
         parameters: &Parameters,
         client_id: &str,

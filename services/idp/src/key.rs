@@ -3,11 +3,11 @@
 //! RS256 with 2048 bits, because it is the one algorithm every published client accepts for a token given by hand, and every
 //! verifier for an ID token. The key is made once and stays: a token outlives a restart.
 
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 
 use sealwright_crypto::{Algorithm, KeyType, PrivateKey, base64, sha256};
+use sealwright_host::file::{self, Readers};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
@@ -93,8 +93,8 @@ fn thumbprint(n: &str, e: &str) -> String {
     ))
 }
 
-/// Makes a key and keeps it, readable by its owner alone. Written aside and renamed, so that a crash leaves no half of a key.
-fn create(dir: &Path, path: &PathBuf) -> Result<Zeroizing<String>, Error> {
+/// Makes a key and keeps it, readable by its owner alone.
+fn create(dir: &Path, path: &Path) -> Result<Zeroizing<String>, Error> {
     let key =
         PrivateKey::generate(KeyType::Rsa { bits: KEY_BITS }).map_err(|error| Error::Generate {
             problem: error.to_string(),
@@ -105,23 +105,10 @@ fn create(dir: &Path, path: &PathBuf) -> Result<Zeroizing<String>, Error> {
             .recursive(true)
             .mode(0o700)
             .create(dir)?;
-        let aside = dir.join(format!("{KEY_FILE}.new"));
-        match std::fs::remove_file(&aside) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&aside)?;
-        file.write_all(pem.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&aside, path)?;
-        std::fs::File::open(dir)?.sync_all()
+        file::write_whole(path, pem.as_bytes(), Readers::Owner)
     };
     write().map_err(|source| Error::KeyFile {
-        path: path.clone(),
+        path: path.to_owned(),
         source,
     })?;
     Ok(pem)

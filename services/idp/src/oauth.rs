@@ -3,9 +3,10 @@
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, PRAGMA, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, PRAGMA, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use sealwright_crypto::base64;
+use sealwright_host::http as answers;
 use serde_json::json;
 
 /// More parameters than any client sends.
@@ -34,12 +35,8 @@ impl Parameters {
     /// Reads a form body; the error is for a body of another type.
     pub(crate) fn parse_form(headers: &HeaderMap, body: &[u8]) -> Result<Self, OAuthError> {
         let expected = "application/x-www-form-urlencoded";
-        let given = headers
-            .get(CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or("");
-        let media_type = given.split(';').next().unwrap_or("").trim();
-        if !media_type.eq_ignore_ascii_case(expected) {
+        let given = answers::content_type(headers).unwrap_or_default();
+        if given != expected {
             return Err(OAuthError::invalid_request(format!(
                 "Content-Type {given:?}; expected {expected:?}"
             )));
@@ -115,10 +112,8 @@ impl IntoResponse for OAuthError {
 }
 
 /// RFC 6749 section 5.1: an answer that may hold a token is not kept.
-pub(crate) fn no_store(mut response: Response) -> Response {
-    response
-        .headers_mut()
-        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+pub(crate) fn no_store(response: Response) -> Response {
+    let mut response = answers::no_store(response);
     response
         .headers_mut()
         .insert(PRAGMA, HeaderValue::from_static("no-cache"));
@@ -182,6 +177,8 @@ fn basic_credentials(value: &HeaderValue) -> Option<(String, String)> {
 
 #[cfg(test)]
 mod tests {
+    use http::header::CONTENT_TYPE;
+
     use super::*;
 
     fn authenticate(authorization: Option<&str>, form: &str) -> Result<(), &'static str> {
