@@ -11,6 +11,7 @@
 //! only, and why a user code needs no guard against guessing: who can reach the page can approve anything.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use sealwright_crypto::{base64, constant_time_eq, sha256};
 
@@ -499,10 +500,15 @@ fn bare_user_code(text: &str) -> String {
         .collect()
 }
 
-/// A bounded map whose entries expire.
-#[derive(Debug)]
+/// A bounded map whose entries expire. Keys and entries are secrets and personal data, so it shows their number alone.
 struct Store<T> {
     entries: HashMap<String, (i64, T)>,
+}
+
+impl<T> fmt::Debug for Store<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {CAPACITY}", self.entries.len())
+    }
 }
 
 impl<T> Default for Store<T> {
@@ -619,6 +625,15 @@ mod tests {
             logins.redeem_code(&redeem, 159).unwrap_err().code,
             "invalid_grant"
         );
+    }
+
+    #[test]
+    fn logins_in_progress_are_counted_and_not_shown() {
+        let shown = format!("{:?}", with_code());
+        assert!(shown.contains("1 of 1024"), "{shown}");
+        for secret in ["\"code\"", "a@b", CHALLENGE] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
     }
 
     #[test]
