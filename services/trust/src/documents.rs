@@ -11,6 +11,7 @@ use sealwright_proto::trustroot::v1::{
     CertificateAuthority, ClientTrustConfig, Service, ServiceConfiguration, ServiceSelector,
     SigningConfig, TransparencyLogInstance, TrustedRoot,
 };
+use sealwright_tuf::Expiry;
 
 use crate::error::{Error, MaterialFault};
 use crate::material::{Kind, Material};
@@ -191,7 +192,8 @@ impl Documents {
         now: i64,
     ) -> Result<(Self, Vec<String>), Error> {
         let entry = self.entry(id)?;
-        if end < now || entry.valid_until.is_some() {
+        let writable = Expiry::from_unix(end).unix() == end;
+        if end < now || !writable || entry.valid_until.is_some() {
             return Err(Error::BadEnd {
                 id: id.to_owned(),
                 earliest: now,
@@ -379,7 +381,7 @@ fn end_times_with_z(value: &mut serde_json::Value) {
 
 /// Readable JSON with a newline at the end.
 pub(crate) fn json<T: serde::Serialize>(value: &T) -> Vec<u8> {
-    // Messages of text, numbers and bytes always have a JSON form.
+    // Messages of text, numbers, bytes and writable times always have a JSON form.
     let mut bytes = serde_json::to_vec_pretty(value).unwrap_or_default();
     bytes.push(b'\n');
     bytes

@@ -86,8 +86,10 @@ pub enum Error {
         /// The id asked for.
         id: String,
     },
-    /// The end of an entry's validity lies in the past or was set before.
-    #[error("the validity of {id} can end once, and not before {earliest}")]
+    /// The end of an entry's validity lies in the past, beyond what can be written, or was set before.
+    #[error(
+        "the validity of {id} can end once, not before {earliest} (Unix seconds), and not after the year 9999"
+    )]
     BadEnd {
         /// The entry.
         id: String,

@@ -69,6 +69,8 @@ pub struct Config {
 }
 
 const DAY: u64 = 86_400;
+/// No lifetime is longer: a century. Sums of times then stay within what can be written.
+const MAX_LIFETIME: Duration = Duration::from_secs(100 * 366 * DAY);
 
 impl Default for Config {
     fn default() -> Self {
@@ -93,7 +95,7 @@ impl Config {
     /// [`Error::Config`] with the key and what would be accepted.
     pub fn check(&self) -> Result<(), Error> {
         let refuse = |what: String| Err(Error::Config { what });
-        if self.timestamp_lifetime < 4 * self.check_interval || self.check_interval.is_zero() {
+        if self.check_interval > self.timestamp_lifetime / 4 || self.check_interval.is_zero() {
             return refuse(
                 "trust.timestamp_lifetime must be at least four times trust.check_interval, which must not be 0"
                     .to_owned(),
@@ -104,6 +106,17 @@ impl Config {
                 "trust.snapshot_lifetime must not be shorter than trust.timestamp_lifetime"
                     .to_owned(),
             );
+        }
+        for (name, lifetime) in [
+            ("timestamp_lifetime", self.timestamp_lifetime),
+            ("snapshot_lifetime", self.snapshot_lifetime),
+            ("targets_lifetime", self.targets_lifetime),
+            ("root_lifetime", self.root_lifetime),
+            ("signing_window", self.signing_window),
+        ] {
+            if lifetime > MAX_LIFETIME {
+                return refuse(format!("trust.{name} must not be longer than 36600 days"));
+            }
         }
         for (name, lifetime) in [
             ("targets_lifetime", self.targets_lifetime),
@@ -135,7 +148,10 @@ mod config_tests {
     #[test]
     fn defaults_can_be_meant_and_others_are_judged() {
         Config::default().check().unwrap();
-        let mistakes: [fn(&mut Config); 4] = [
+        let mistakes: [fn(&mut Config); 7] = [
+            |config| config.check_interval = Duration::MAX,
+            |config| config.signing_window = Duration::from_secs(101 * 366 * DAY),
+            |config| config.root_lifetime = Duration::MAX,
             |config| config.check_interval = Duration::ZERO,
             |config| config.timestamp_lifetime = Duration::from_secs(61),
             |config| config.root_lifetime = Duration::from_secs(DAY),

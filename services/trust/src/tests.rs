@@ -1131,6 +1131,14 @@ async fn an_entry_is_retired_once_and_removed_with_a_reason() {
         Err(Error::UnknownEntry { .. })
     ));
     assert!(matches!(
+        trust.retire(id, i64::MAX).await,
+        Err(Error::BadEnd { .. })
+    ));
+    assert!(
+        trust.status().await.unwrap().staged.is_none(),
+        "an end that cannot be written is not staged"
+    );
+    assert!(matches!(
         trust.retire(id, START - 1).await,
         Err(Error::BadEnd { .. })
     ));
