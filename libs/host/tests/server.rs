@@ -575,6 +575,28 @@ async fn a_declared_giant_is_refused_before_it_is_sent() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_sends_too_much_still_learns_why() {
+    let (_running, address) = start(Limits::default());
+    for round in 0..20 {
+        let chunks =
+            futures::stream::iter((0..200).map(|_| Ok::<_, std::io::Error>(vec![0_u8; 64 << 10])));
+        let bodies = [
+            reqwest::Body::from(vec![0; 12 << 20]),
+            reqwest::Body::wrap_stream(chunks),
+        ];
+        for body in bodies {
+            let answer = client()
+                .post(format!("http://{address}/echo"))
+                .body(body)
+                .send()
+                .await;
+            let answer = answer.unwrap_or_else(|error| panic!("round {round}: {error:?}"));
+            assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        }
+    }
+}
+
 #[tokio::test]
 async fn garbage_and_giant_heads_are_refused() {
     let (_running, address) = start(brief());

@@ -22,7 +22,7 @@ const OPERATOR: &str = "sealwright-dev";
 /// The name of the signature log, in metrics and folders.
 const SIGNATURE_LOG: &str = "signatures";
 /// Segments of the write-ahead log: small, so that a first start takes no time.
-const WAL_SEGMENT: u64 = 16 << 20;
+const WAL_SEGMENT: u64 = 8 << 20;
 /// The CT log answers from memory; longer means that the disk is in trouble.
 const CT_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -3,12 +3,12 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ::http::header::{ALLOW, CONTENT_TYPE};
+use ::http::header::{ALLOW, CONTENT_TYPE, EXPECT};
 use ::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use axum::Router;
 use axum::body::Body;
@@ -39,6 +39,9 @@ use crate::tls::PeerCertificate;
 
 /// This much of every body is not counted against `max_buffered`: ordinary requests never meet that limit.
 const UNCOUNTED_BYTES: usize = 16 * 1024;
+/// How much of a refused body is read on and forgotten, and for how long.
+const LINGER_BYTES: usize = 64 << 20;
+const LINGER_TIME: Duration = Duration::from_secs(2);
 /// The sentence of a framework's refusal is passed on up to this length.
 const MAX_FOREIGN_SENTENCE: usize = 1024;
 
@@ -283,30 +286,30 @@ impl Exchange {
             return Ok((Bytes::new(), None));
         }
         let limit = usize::try_from(self.shared.limits.max_body).unwrap_or(usize::MAX);
-        if http::declared_length(headers).is_some_and(|length| length > limit as u64) {
-            return Err(http::too_large(limit));
+        let (mut body, patience) = (body, self.shared.limits.body_timeout);
+        let declared = http::declared_length(headers);
+        let outcome = if declared.is_some_and(|length| length > limit as u64) {
+            Err(http::too_large(limit))
+        } else {
+            match timeout(patience, self.collect(&mut body, limit)).await {
+                Ok(outcome) => outcome,
+                Err(_) => return Err(too_slow(patience)),
+            }
+        };
+        // Who waits for "100 Continue" has sent nothing yet.
+        if outcome.is_err() && !headers.contains_key(EXPECT) {
+            tokio::spawn(linger(body));
         }
-        let patience = self.shared.limits.body_timeout;
-        match timeout(patience, self.collect(body, limit)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(ServiceError::new(
-                Reason::RequestTimeout,
-                format!(
-                    "The request body did not arrive within {}",
-                    crate::config::format_duration(patience)
-                ),
-            )),
-        }
+        outcome
     }
 
     async fn collect(
         &self,
-        body: Incoming,
+        body: &mut Incoming,
         limit: usize,
     ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ServiceError> {
-        let mut body = pin!(body);
         let (mut first, mut rest, mut counted) = (Bytes::new(), BytesMut::new(), None);
-        while let Some(frame) = body.as_mut().frame().await {
+        while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| {
                 ServiceError::new(
                     Reason::MalformedRequest,
@@ -460,6 +463,27 @@ impl Exchange {
             tracing::info!(target: "sealwright::access", { http.route = route, status, grpc_code, reason, took_us, client }, "answered");
         }
     }
+}
+
+fn too_slow(patience: Duration) -> ServiceError {
+    let patience = crate::config::format_duration(patience);
+    let message = format!("The request body did not arrive within {patience}");
+    ServiceError::new(Reason::RequestTimeout, message)
+}
+
+/// Reads on for a while and forgets what it reads, while the refusal is on its way. A connection that is closed with
+/// bytes unread is reset, and many clients then never see why.
+async fn linger(mut body: Incoming) {
+    let mut left = LINGER_BYTES;
+    let forget = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    let _ = timeout(LINGER_TIME, forget).await;
 }
 
 fn foreign_refusal(
