@@ -549,7 +549,7 @@ async fn get_roots(
     let log = logs.named(&name)?;
     let certificates: Vec<String> = log
         .admission
-        .roots
+        .roots()
         .iter()
         .map(|root| base64::encode(root.der()))
         .collect();
@@ -658,7 +658,7 @@ impl CertificateTransparency for Rpc {
             .0
             .named_or_only(&request.get_ref().log)?
             .admission
-            .roots;
+            .roots();
         let certificates = roots
             .iter()
             .map(|root: &Certificate| root.der().to_vec())

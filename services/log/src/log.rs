@@ -35,8 +35,13 @@ pub(crate) const IDENTITY_FILE: &str = "log.json";
 const LOCK_FILE: &str = "LOCK";
 const STATE_FILE: &str = "state.db";
 const FORMAT: u32 = 1;
-/// A note of a checkpoint with one signature is far below this.
+/// The longest origin. It stands twice in every checkpoint.
+const MAX_ORIGIN_BYTES: usize = 1024;
+/// A checkpoint with one signature is below this: 2 * 1,024 for the origin, 1,024 for an RSA signature of 4,096 bits in
+/// base64, and the rest.
 const NOTE_BYTES: usize = 4096;
+/// A stored leaf is at most this much longer than [`Leaf::weight`] says: the fixed fields of a `TileLeaf` have 60 bytes.
+const STORED_OVERHEAD: usize = 64;
 
 /// Which log: name, kind and origin never change after it was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -734,10 +739,14 @@ fn require_usable(identity: &LogIdentity, options: &EngineOptions) -> Result<(),
         })
     };
     let largest = identity.kind.max_stored_bytes() as u64;
-    let frame = wal::frame_bytes(
-        NOTE_BYTES,
-        options.batch_bytes + wal::LEAF_PREFIX_BYTES * options.batch_entries,
-    );
+    let overhead = (wal::LEAF_PREFIX_BYTES + STORED_OVERHEAD) * options.batch_entries;
+    let frame = wal::frame_bytes(NOTE_BYTES, options.batch_bytes + overhead);
+    if identity.origin.len() > MAX_ORIGIN_BYTES {
+        return problem(format!(
+            "an origin of {} bytes is too long; at most {MAX_ORIGIN_BYTES} are allowed",
+            identity.origin.len()
+        ));
+    }
     if !options
         .segment_bytes
         .is_multiple_of(wal::FRAME_ALIGNMENT as u64)

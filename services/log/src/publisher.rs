@@ -55,7 +55,7 @@ pub(crate) struct Publisher {
 struct State {
     dirty: bool,
     draining: bool,
-    /// The last round failed for want of space.
+    /// The last round failed, most likely for want of space.
     full: bool,
 }
 
@@ -122,14 +122,16 @@ impl Publisher {
         })
     }
 
-    /// Works until drained. A failure other than a full disk stops the log.
+    /// Works until drained. A failure other than a full disk or a database that does not answer stops the log.
     pub(crate) fn run(&self, mut head: Head) {
         loop {
             let draining = self.wait();
             match self.publish(&mut head) {
                 Ok(()) => self.state().full = false,
-                Err(error) if error.is_storage_full() => {
-                    tracing::warn!(%error, "the log's disk is full; files are not up to date");
+                // The database is not what makes entries durable. While it does not answer, files and segments stay as
+                // they are, and the backlog bounds what may still come.
+                Err(error) if error.is_storage_full() || matches!(error, Error::Database(_)) => {
+                    tracing::warn!(%error, "files of the log are not up to date");
                     let mut state = self.state();
                     (state.full, state.dirty) = (true, true);
                     drop(state);

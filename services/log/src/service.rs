@@ -113,7 +113,7 @@ impl LogService {
             }
             Kind::Ct => self.certificate.push(Arc::new(CertificateLog::new(
                 log,
-                ct::Admission { roots },
+                ct::Admission::new(roots),
                 max_request,
                 cpu,
             ))),

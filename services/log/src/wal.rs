@@ -16,7 +16,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use sealwright_tlog::Hash;
@@ -323,43 +323,57 @@ pub(crate) struct Segments {
     segment_bytes: u64,
     spare_target: usize,
     state: Mutex<SegmentsState>,
+    /// The highest number given. Locked from taking a number until its segment is in use or among the spares, so that
+    /// spares stand in the order of their numbers. Taken before `state` where both are needed.
+    numbering: Mutex<u64>,
 }
 
 #[derive(Debug, Default)]
 struct SegmentsState {
     /// Full segments, oldest first, with the tree size after their last frame. The segment in use is not among them.
     sealed: VecDeque<(u64, u64)>,
+    /// In rising order, all above the segment in use.
     spares: VecDeque<u64>,
-    last_ordinal: u64,
 }
 
 impl Segments {
-    fn state(&self) -> std::sync::MutexGuard<'_, SegmentsState> {
+    fn state(&self) -> MutexGuard<'_, SegmentsState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next segment to fill: a spare one, or a new one.
+    /// The next segment to fill: a spare one, or a new one. Its number is above that of every segment filled before.
     fn next(&self) -> Result<(u64, Box<dyn Segment>), Error> {
         let spare = self.state().spares.pop_front();
         let ordinal = match spare {
             Some(ordinal) => ordinal,
-            None => return self.create(),
+            None => {
+                // A spare that is being made has a lower number than one made now, so it has to be filled before.
+                let mut numbering = self.numbering();
+                let made_meanwhile = self.state().spares.pop_front();
+                match made_meanwhile {
+                    Some(ordinal) => ordinal,
+                    None => return self.create(&mut numbering),
+                }
+            }
         };
         let path = segment_path(ordinal);
-        let segment = self
-            .disk
-            .open_segment(&path)
-            .map_err(|error| Error::disk("opening", &path, error))?;
-        Ok((ordinal, segment))
+        let segment = self.disk.open_segment(&path);
+        Ok((
+            ordinal,
+            segment.map_err(|error| Error::disk("opening", &path, error))?,
+        ))
     }
 
-    fn create(&self) -> Result<(u64, Box<dyn Segment>), Error> {
-        // The number is taken before the file is made: a failed attempt leaves a gap, which nothing minds.
-        let ordinal = {
-            let mut state = self.state();
-            state.last_ordinal += 1;
-            state.last_ordinal
-        };
+    fn numbering(&self) -> MutexGuard<'_, u64> {
+        self.numbering
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a number above all others. A failed attempt leaves a gap, which nothing minds.
+    fn create(&self, numbering: &mut u64) -> Result<(u64, Box<dyn Segment>), Error> {
+        *numbering += 1;
+        let ordinal = *numbering;
         let path = segment_path(ordinal);
         let segment = self.disk.create_segment(&path, self.segment_bytes);
         Ok((
@@ -375,38 +389,38 @@ impl Segments {
     /// Recycles segments whose entries are all below `durable`, the index up to which bundles and tiles are in synced
     /// files (R4), and makes spare segments (R6). Runs beside the sequencer.
     pub(crate) fn maintain(&self, durable: u64) -> Result<(), Error> {
-        loop {
-            let mut state = self.state();
-            let Some((ordinal, _)) = state
-                .sealed
-                .front()
-                .copied()
-                .filter(|(_, size)| *size <= durable)
-            else {
-                break;
-            };
+        while let Some(ordinal) = self.take_sealed(durable) {
             let path = segment_path(ordinal);
-            state.sealed.pop_front();
-            if state.spares.len() >= self.spare_target {
-                drop(state);
+            if self.state().spares.len() >= self.spare_target {
                 self.disk
                     .remove(&path)
                     .map_err(|error| Error::disk("removing", &path, error))?;
                 continue;
             }
-            // A number above all others: the oldest segment becomes the last one to be filled.
-            state.last_ordinal += 1;
-            let next = state.last_ordinal;
-            drop(state);
-            let renamed = self.disk.rename(&path, &segment_path(next));
+            let mut numbering = self.numbering();
+            *numbering += 1;
+            let renamed = self.disk.rename(&path, &segment_path(*numbering));
             renamed.map_err(|error| Error::disk("recycling", &path, error))?;
-            self.state().spares.push_back(next);
+            self.state().spares.push_back(*numbering);
         }
         while self.state().spares.len() < self.spare_target {
-            let (ordinal, _) = self.create()?;
+            let mut numbering = self.numbering();
+            let (ordinal, _) = self.create(&mut numbering)?;
             self.state().spares.push_back(ordinal);
         }
         Ok(())
+    }
+
+    /// The oldest full segment, if all its entries are below `durable`.
+    fn take_sealed(&self, durable: u64) -> Option<u64> {
+        let mut state = self.state();
+        let (ordinal, _) = state
+            .sealed
+            .front()
+            .copied()
+            .filter(|(_, size)| *size <= durable)?;
+        state.sealed.pop_front();
+        Some(ordinal)
     }
 }
 
@@ -441,25 +455,31 @@ impl Writer {
     ) -> Result<Self, Error> {
         let Scan {
             mut live,
-            spares,
+            mut spares,
             tail,
         } = scan;
         let ordinals = live
             .iter()
             .map(|(ordinal, _)| *ordinal)
             .chain(spares.iter().copied());
-        let last_ordinal = ordinals.max().unwrap_or(0);
-        live.retain(|(ordinal, _)| tail.as_ref().is_some_and(|tail| *ordinal != tail.segment));
-        let state = SegmentsState {
+        let numbering = Mutex::new(ordinals.max().unwrap_or(0));
+        if let Some(tail) = &tail {
+            live.retain(|(ordinal, _)| *ordinal != tail.segment);
+            // Segments are filled in rising order: one that was passed over is only good for a new number.
+            while let Some(passed) = spares.pop_front_if(|ordinal| *ordinal < tail.segment) {
+                live.push_front((passed, 0));
+            }
+        }
+        let state = Mutex::new(SegmentsState {
             sealed: live,
             spares,
-            last_ordinal,
-        };
+        });
         let segments = Arc::new(Segments {
             disk,
             segment_bytes,
             spare_target,
-            state: Mutex::new(state),
+            state,
+            numbering,
         });
         let current = tail
             .map(|tail| reopen(&*segments.disk, &tail))
@@ -696,6 +716,30 @@ mod tests {
         assert_eq!(fixture.seqs(), [7, 8, 9]);
         fixture.write(10, 13, 20_000);
         assert_eq!(fixture.seqs(), (7..=13).collect::<Vec<_>>());
+    }
+
+    /// Found by a test of the whole engine: a spare that was being made while the sequencer made its own got the lower
+    /// number and was filled later.
+    #[test]
+    fn segments_are_filled_in_the_order_of_their_numbers_while_spares_are_made() {
+        let fixture = Fixture::new();
+        let mut writer = fixture.writer();
+        let segments = writer.segments();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::SeqCst) {
+                    segments.maintain(20).unwrap();
+                }
+            });
+            for seq in 1..=120 {
+                writer
+                    .append(&frame(seq, seq - 1, &[&vec![seq as u8; 40_000]]))
+                    .unwrap();
+            }
+            done.store(true, std::sync::atomic::Ordering::SeqCst);
+        });
+        assert_eq!(fixture.seqs(), (21..=120).collect::<Vec<_>>());
     }
 
     #[test]

@@ -1265,3 +1265,40 @@ async fn fsck_misses_an_issuer_that_an_entry_names() {
     std::fs::remove_file(fixture.path(&file)).unwrap();
     assert_eq!(fsck(fixture.folder.path()).unwrap().faults[0].file, file);
 }
+
+/// On a real file system that is really full. Give one of 40 MB or so, for example a small tmpfs.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a small, empty file system in SEALWRIGHT_SMALL_DISK"]
+async fn a_disk_that_is_really_full_refuses_entries_and_corrupts_nothing() {
+    let place = std::env::var_os("SEALWRIGHT_SMALL_DISK").expect("SEALWRIGHT_SMALL_DISK");
+    let ballast = Path::new(&place).join("ballast");
+    std::fs::write(&ballast, vec![0; 10 << 20]).unwrap();
+    let mut fixture = Fixture::new(Kind::Rekor);
+    fixture.folder = tempfile::tempdir_in(&place).unwrap();
+    let log = fixture.open().await;
+    let large = |number: u64| BodyLeaf::new(format!("{number:>10}").repeat(5000)).unwrap();
+    let mut receipts = Vec::new();
+    let refused = loop {
+        match log.submit(large(receipts.len() as u64)).await {
+            Ok(receipt) => receipts.push(receipt),
+            Err(error) => break error,
+        }
+    };
+    assert!(
+        matches!(refused, Error::StorageFull | Error::Overloaded { .. }),
+        "{refused}"
+    );
+    assert!(receipts.len() > 100);
+    let image = crash_image(fixture.folder.path());
+    std::fs::remove_file(&ballast).unwrap();
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    receipts.push(log.submit(body(1)).await.unwrap());
+    audit_tree(&fixture, &log).await;
+    log.shutdown().await;
+    fixture.audit_files();
+    let recovered = fixture.try_open_at(image.path()).await.unwrap();
+    for receipt in receipts.iter().rev().skip(1) {
+        fixture.audit_later(&recovered, receipt).await;
+    }
+    recovered.shutdown().await;
+}
