@@ -18,24 +18,37 @@ use sealwright_crypto::{Algorithm, HashAlgorithm, KeyType, PrivateKey, base64};
 use sealwright_integration_tests::{Daemon, EMAIL, Tool, http};
 use serde_json::json;
 
+/// Parts by name, in their order; `bench certificates timestamps` runs two of them.
+const PARTS: [(&str, fn(&Daemon) -> anyhow::Result<()>); 5] = [
+    ("sign", sign_and_verify),
+    ("lone-entry", lone_entry),
+    ("entries", entries),
+    ("certificates", certificates),
+    ("timestamps", timestamps),
+];
+
 fn main() -> anyhow::Result<()> {
     let started = Instant::now();
-    let dir = std::env::args().nth(1).map(std::path::PathBuf::from);
-    let scratch = match &dir {
-        Some(dir) => tempfile::tempdir_in(dir)?,
-        None => tempfile::tempdir()?,
-    };
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let known = |name: &String| PARTS.iter().any(|part| part.0 == name);
+    if let Some(unknown) = wanted.iter().find(|name| !known(name)) {
+        anyhow::bail!(
+            "no part is called {unknown:?}; there are {:?}",
+            PARTS.map(|part| part.0)
+        );
+    }
+    let scratch = tempfile::tempdir()?;
     println!(
         "folder {}, {} cores",
         scratch.path().display(),
         thread::available_parallelism()?
     );
     let daemon = start_up(&scratch.path().join("dev"))?;
-    sign_and_verify(&daemon, scratch.path())?;
-    lone_entry(&daemon)?;
-    entries(&daemon)?;
-    certificates(&daemon)?;
-    timestamps(&daemon)?;
+    for (name, part) in PARTS {
+        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
+            part(&daemon)?;
+        }
+    }
     println!("resident after the load: {:.1} MB", megabytes(&daemon)?);
     println!("all in {:.0} s", started.elapsed().as_secs_f64());
     Ok(())
@@ -117,7 +130,9 @@ fn repeat(
     Ok(Spread::of(samples))
 }
 
-fn sign_and_verify(daemon: &Daemon, scratch: &Path) -> anyhow::Result<()> {
+fn sign_and_verify(daemon: &Daemon) -> anyhow::Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let scratch = scratch.path();
     let file = scratch.join("small.txt");
     fs::write(&file, "a small file")?;
     let bundle = scratch.join("small.sigstore.json");

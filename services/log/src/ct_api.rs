@@ -654,7 +654,7 @@ impl CertificateTransparency for Rpc {
         &self,
         request: tonic::Request<wire::GetRootsRequest>,
     ) -> Result<tonic::Response<wire::GetRootsResponse>, tonic::Status> {
-        let roots = &self
+        let roots = self
             .0
             .named_or_only(&request.get_ref().log)?
             .admission
