@@ -3,6 +3,9 @@
 //! A timestamp in a certificate covers the certificate as it was before the timestamp went in: the to-be-signed bytes
 //! without the list (and without the poison that marked them as a precertificate), with the hash of the issuer's key.
 //! Both are rebuilt by cutting extensions out of the very bytes of the certificate, never by encoding it again.
+//!
+//! What a log writes (Merkle leaves, tiles, the same signed bytes from the other side) is `sealwright-tlog`'s. The two
+//! crates do not know each other, and what they have in common is the layout of RFC 6962, which tests of each pin down.
 
 use std::borrow::Cow;
 
@@ -181,21 +184,27 @@ impl SignedCertificateTimestamp {
         Ok(out)
     }
 
-    /// The index that a static-ct-api log put into the extensions. `None` when there is none.
+    /// The index that a static-ct-api log put into the extensions. `None` when there is none, or more than one.
     pub fn leaf_index(&self) -> Option<u64> {
         let mut tls = Tls {
             rest: &self.extensions,
         };
+        let mut found = None;
         while !tls.rest.is_empty() {
             let [kind] = tls.array().ok()?;
             let data = tls.opaque_u16().ok()?;
-            if kind == 0 {
-                return <[u8; 5]>::try_from(data)
-                    .ok()
-                    .map(|d| d.iter().fold(0, |sum, b| (sum << 8) | u64::from(*b)));
+            if kind != 0 {
+                continue;
+            }
+            let octets = <[u8; 5]>::try_from(data).ok()?;
+            let index = octets
+                .iter()
+                .fold(0, |sum, octet| (sum << 8) | u64::from(*octet));
+            if found.replace(index).is_some() {
+                return None;
             }
         }
-        None
+        found
     }
 
     /// Checks the log's signature over `entry`, with the log's key. Time and trust in the log are the caller's.

@@ -110,6 +110,11 @@ fn leaf_indexes_have_forty_bits() {
     };
     assert_eq!(with(&[]).leaf_index(), None);
     assert_eq!(
+        with(&[0, 0, 5, 0, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 0, 4]).leaf_index(),
+        None,
+        "two indexes are none"
+    );
+    assert_eq!(
         with(&[1, 0, 1, 9, 0, 0, 5, 0, 0, 0, 0, 3]).leaf_index(),
         Some(3),
         "after an unknown extension"
