@@ -11,7 +11,7 @@ use crate::metadata::{Expiry, MetaFile, Metadata, Role, Root, Snapshot, Targets,
 use crate::name::file_name;
 
 /// Verified metadata. Every value in here has passed signature and version checks; expiry is judged by
-/// [`TrustedSet::current`] at the moment of use.
+/// [`TrustedSet::in_force`] when a role is put to use.
 #[derive(Debug)]
 pub(crate) struct TrustedSet {
     pub(crate) root: Envelope<Root>,

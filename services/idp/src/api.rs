@@ -1,4 +1,4 @@
-//! The provider's doors: HTTP in, [`Logins`] and [`SigningKey`](crate::key::SigningKey) behind.
+//! The provider's doors: HTTP in, [`Logins`] and [`SigningKey`] behind.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

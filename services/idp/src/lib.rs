@@ -3,11 +3,11 @@
 //! It is never part of a production role. It offers what the published Sigstore clients use of a provider (discovery, key
 //! set, authorization code with PKCE, device flow) under dex's paths, and a door of its own that mints any token for tests
 //! and scripts (`sealwright token`). Nobody proves anything here, so the one thing it defends is that no web page obtains a
-//! token behind the developer's back: see [`guard`].
+//! token behind the developer's back: see `guard.rs`.
 //!
 //! The life of a token: a client sends the person to `/auth` (or shows a user code), the person approves with an address,
-//! the client redeems the code at `/token`. Logins in progress live in memory, bounded and short-lived ([`flow`]); the
-//! signing key alone is kept on disk ([`key`]).
+//! the client redeems the code at `/token`. Logins in progress live in memory, bounded and short-lived (`flow.rs`); the
+//! signing key alone is kept on disk (`key.rs`).
 
 mod api;
 mod claims;

@@ -1,5 +1,5 @@
 //! Reading TimeStampResp and the token inside (RFC 3161 section 2.4.2, RFC 5652 section 5). Reading believes nothing:
-//! what holds is decided by [`super::verify`].
+//! what holds is decided by [`super::verify()`].
 
 use const_oid::ObjectIdentifier;
 use sealwright_crypto::HashAlgorithm;
