@@ -290,11 +290,6 @@ impl<F: Fetch, S: Store> Client<F, S> {
         targets.map(Envelope::signed)
     }
 
-    /// The store, for what the caller keeps beside the metadata.
-    pub fn store_mut(&mut self) -> &mut S {
-        &mut self.store
-    }
-
     /// Ends the session and gives the store back.
     pub fn into_store(self) -> S {
         self.store
