@@ -82,7 +82,38 @@ impl MintRequest {
         now: i64,
         token_id: &str,
     ) -> Result<Map<String, Value>, String> {
-        let ttl = self.ttl.unwrap_or(TOKEN_LIFETIME_SECONDS);
+        self.check()?;
+        let expires = now.saturating_add(self.ttl());
+        let audience = match self.audience {
+            None => json!(client_id),
+            Some(Audience::One(audience)) => json!(audience),
+            Some(Audience::Many(audience)) => json!(audience),
+        };
+        let mut claims = object(json!({
+            "iss": issuer, "aud": audience, "iat": now.min(expires.saturating_sub(1)), "exp": expires, "jti": token_id,
+        }));
+        if let Some(subject) = self.subject.or_else(|| self.email.clone()) {
+            claims.insert("sub".into(), subject.into());
+        }
+        if let Some(email) = self.email {
+            claims.insert("email".into(), email.into());
+            claims.insert("email_verified".into(), true.into());
+        }
+        for (name, value) in self.claims.unwrap_or_default() {
+            match value {
+                Value::Null => claims.remove(&name),
+                value => claims.insert(name, value),
+            };
+        }
+        Ok(claims)
+    }
+
+    fn ttl(&self) -> i64 {
+        self.ttl.unwrap_or(TOKEN_LIFETIME_SECONDS)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let ttl = self.ttl();
         if ttl
             .checked_abs()
             .is_none_or(|distance| distance > MAX_TTL_SECONDS)
@@ -103,38 +134,14 @@ impl MintRequest {
         {
             return Err(format!("subject must have 1 to {MAX_TEXT_LEN} bytes"));
         }
-        let expires = now.saturating_add(ttl);
-        let audience = match self.audience {
-            None => json!(client_id),
-            Some(Audience::One(audience)) => json!(audience),
-            Some(Audience::Many(audience)) => json!(audience),
-        };
-        let mut claims = object(json!({
-            "iss": issuer, "aud": audience, "iat": now.min(expires.saturating_sub(1)), "exp": expires, "jti": token_id,
-        }));
-        if let Some(subject) = self.subject.or_else(|| self.email.clone()) {
-            claims.insert("sub".into(), subject.into());
-        }
-        if let Some(email) = self.email {
-            claims.insert("email".into(), email.into());
-            claims.insert("email_verified".into(), true.into());
-        }
-        let named = self
-            .claims
-            .as_ref()
-            .is_some_and(|overlay| overlay.contains_key("sub"));
-        if !claims.contains_key("sub") && !named {
+        let overlay = self.claims.as_ref();
+        let named = overlay.is_some_and(|overlay| overlay.contains_key("sub"));
+        if self.subject.is_none() && self.email.is_none() && !named {
             return Err(
                 "nobody to issue the token to; give email, subject, or claims with sub".into(),
             );
         }
-        for (name, value) in self.claims.unwrap_or_default() {
-            match value {
-                Value::Null => claims.remove(&name),
-                value => claims.insert(name, value),
-            };
-        }
-        Ok(claims)
+        Ok(())
     }
 }
 
