@@ -1,45 +1,17 @@
-//! Writing files so that a reader, or the next start after a power cut, finds the old one or the new one.
+//! Files and folders of an instance, with the path in every error.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+
+pub(crate) use sealwright_host::file::Readers;
+use sealwright_host::file::write_whole;
 
 use crate::error::Error;
 
-/// Who may read a file.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Readers {
-    /// The owner alone: keys.
-    Owner,
-    /// Everybody: certificates, trust files.
-    All,
-}
-
-/// Writes `bytes` to `path`: a temporary file beside it, synced, renamed over it, and the folder synced.
+/// Writes `bytes` to `path` whole: a reader, or the next start after a power cut, finds the old file or the new one.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8], readers: Readers) -> Result<(), Error> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".new");
-    let temporary = Path::new(&temporary);
-    let mode = if readers == Readers::Owner {
-        0o600
-    } else {
-        0o644
-    };
-    let write = || {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(mode)
-            .open(temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(temporary, path)?;
-        File::open(folder)?.sync_all()
-    };
-    write().map_err(Error::io(path))
+    write_whole(path, bytes, readers).map_err(Error::io(path))
 }
 
 /// Writes `bytes` unless the file already holds them; gives whether it wrote.

@@ -194,7 +194,7 @@ fn is_vacant(dir: &Path) -> Result<bool, Error> {
     };
     for entry in entries {
         let name = entry.map_err(Error::io(dir))?.file_name();
-        if name != LOCK_FILE && name != "FORMAT.new" {
+        if name != LOCK_FILE && name != ".FORMAT.new" {
             return Ok(false);
         }
     }

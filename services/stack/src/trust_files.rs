@@ -1,7 +1,7 @@
 //! What clients need, in files: written whole, and only when it changed.
 
-use sealwright_trust::Documents;
 use sealwright_trust::ceremony::repository_dir;
+use sealwright_trust::{Documents, document};
 use serde::Serialize;
 
 use crate::endpoints::Endpoints;
@@ -16,9 +16,12 @@ pub(crate) fn write(place: &Place, documents: &Documents) -> Result<(), Error> {
     let put = |name: &str, bytes: &[u8]| {
         files::write_if_different(&client.join(name), bytes, Readers::All).map(|_| ())
     };
-    put("trusted_root.json", &json(&documents.trusted_root))?;
-    put("signing_config.json", &json(&documents.signing_config))?;
-    put("trust_config.json", &json(&documents.client_trust_config()))?;
+    put("trusted_root.json", &document(&documents.trusted_root))?;
+    put("signing_config.json", &document(&documents.signing_config))?;
+    put(
+        "trust_config.json",
+        &document(&documents.client_trust_config()),
+    )?;
     // Version 1 is what clients were told to begin from; later roots are found from it.
     let root = client.join("root.json");
     if !root.exists() {
