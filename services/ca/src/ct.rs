@@ -16,6 +16,9 @@ use serde::{Deserialize, Serialize};
 use tonic::Code;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
+use tower::ServiceExt as _;
+use tower::util::BoxCloneSyncService;
+use tracing::Instrument as _;
 use url::Url;
 
 use crate::config::{CtConfig, CtTransport};
@@ -30,7 +33,17 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Attempts at an unreachable log: a connection that went stale since the last call fails once.
 const ATTEMPTS: u32 = 2;
 
-type GrpcClient = CertificateTransparencyClient<InterceptedService<Channel, TraceInterceptor>>;
+/// gRPC as a function from request to answer, over a connection or without one.
+type Transport = BoxCloneSyncService<
+    http::Request<tonic::body::Body>,
+    http::Response<tonic::body::Body>,
+    tonic::Status,
+>;
+
+/// What a trace calls a submission, whichever way it goes.
+const ADD_PRE_CHAIN: &str = "sealwright.ct.v1.CertificateTransparency/AddPreChain";
+
+type GrpcClient = CertificateTransparencyClient<InterceptedService<Transport, TraceInterceptor>>;
 
 /// A log, the way to it, and the key that makes its timestamps believable.
 #[derive(Debug, Clone)]
@@ -62,7 +75,33 @@ impl CtLog {
         key: PublicKey,
         timeout: Duration,
     ) -> Self {
-        let client = CertificateTransparencyClient::with_interceptor(channel, TraceInterceptor)
+        let transport = channel.map_err(|error| tonic::Status::unavailable(error.to_string()));
+        Self::over(BoxCloneSyncService::new(transport), log, key, timeout)
+    }
+
+    /// A log in the same process: the same messages, handed to its router without a connection between, which saves
+    /// a fifth of the time a certificate takes. Request id and trace are those of the calling task.
+    #[must_use]
+    pub fn in_process(
+        router: axum::Router,
+        log: impl Into<String>,
+        key: PublicKey,
+        timeout: Duration,
+    ) -> Self {
+        let transport = router
+            .into_service::<tonic::body::Body>()
+            .map_response(|response| response.map(tonic::body::Body::new))
+            .map_err(|never| match never {});
+        Self::over(BoxCloneSyncService::new(transport), log, key, timeout)
+    }
+
+    fn over(
+        transport: Transport,
+        log: impl Into<String>,
+        key: PublicKey,
+        timeout: Duration,
+    ) -> Self {
+        let client = CertificateTransparencyClient::with_interceptor(transport, TraceInterceptor)
             .max_decoding_message_size(MAX_ANSWER_BYTES);
         Self {
             key,
@@ -158,7 +197,13 @@ impl CtLog {
                 }
             }
         };
-        tokio::time::timeout(self.timeout, submit)
+        // Within one process there is no server that would make a span of its own.
+        let span = tracing::info_span!(
+            "add_pre_chain",
+            otel.name = ADD_PRE_CHAIN,
+            otel.kind = "client"
+        );
+        tokio::time::timeout(self.timeout, submit.instrument(span))
             .await
             .unwrap_or(Err(CtFault::Timeout(self.timeout)))
     }

@@ -18,7 +18,7 @@ use sealwright_proto::sealwright::trust::v1::{DescribeRequest, MaterialKind};
 use serde_json::{Value, json};
 
 use world::{
-    Behaviour, NOW, Options, World, csr, envelope, generate, good_key, mail_claims, name,
+    Behaviour, NOW, Options, Way, World, csr, envelope, generate, good_key, mail_claims, name,
     pem_chain, proven, public_key, with_token,
 };
 
@@ -699,9 +699,9 @@ async fn a_workload_is_certified_under_its_domain_only() {
 
 #[tokio::test]
 async fn without_a_good_timestamp_nothing_is_issued() {
-    for log_over_http in [false, true] {
+    for way_to_log in [Way::Channel, Way::InProcess, Way::Http] {
         let world = World::with(Options {
-            log_over_http,
+            way_to_log,
             ..Options::default()
         })
         .await;
@@ -1368,7 +1368,11 @@ async fn cost_of_a_certificate() {
     use tower::ServiceExt as _;
 
     const REQUESTS: usize = 2000;
-    let world = World::new().await;
+    let world = World::with(Options {
+        way_to_log: Way::InProcess,
+        ..Options::default()
+    })
+    .await;
     world.ca.warm().await;
     let router = world.ca.router();
     let bodies: Vec<String> = (0..REQUESTS)

@@ -44,10 +44,18 @@ pub(crate) struct World {
     _server: Running,
 }
 
+/// How the authority reaches its log.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Way {
+    Channel,
+    InProcess,
+    Http,
+}
+
 /// What differs from the usual.
 pub(crate) struct Options {
     pub(crate) ca_not_after: i64,
-    pub(crate) log_over_http: bool,
+    pub(crate) way_to_log: Way,
     pub(crate) root_issues: bool,
     pub(crate) config: fn(&mut Config),
 }
@@ -56,7 +64,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             ca_not_after: NOW + 365 * DAY,
-            log_over_http: false,
+            way_to_log: Way::Channel,
             root_issues: false,
             config: |_| {},
         }
@@ -86,7 +94,7 @@ impl World {
             state: folder.path().to_owned(),
             signer: Arc::new(signer),
             chain: chain.clone(),
-            ct: log.reach(options.log_over_http, config.ct.timeout).await,
+            ct: log.reach(options.way_to_log, config.ct.timeout).await,
         };
         log.trust(chain.last().unwrap());
         let ca = Ca::open(config, deps).await.unwrap();
@@ -127,7 +135,7 @@ impl World {
             state: folder.path().to_owned(),
             signer: Arc::new(MemorySigner::new(key)),
             chain,
-            ct: log.reach(false, Duration::from_secs(1)).await,
+            ct: log.reach(Way::Channel, Duration::from_secs(1)).await,
         };
         Ca::open(config(&idp), deps).await.map(drop)
     }
@@ -495,19 +503,17 @@ impl FakeLog {
         }
     }
 
-    async fn reach(self: &Arc<Self>, over_http: bool, timeout: Duration) -> CtLog {
+    async fn reach(self: &Arc<Self>, way: Way, timeout: Duration) -> CtLog {
         let key = self.key.public_key().clone();
-        if !over_http {
-            let router = grpc::mount(
-                Router::new(),
-                CertificateTransparencyServer::new(LogRpc(self.clone())),
-            );
-            return CtLog::grpc(
-                grpc::memory_channel(&HostConfig::default(), router),
-                "dev",
-                key,
-                timeout,
-            );
+        let rpc = CertificateTransparencyServer::new(LogRpc(self.clone()));
+        let router = grpc::mount(Router::new(), rpc);
+        match way {
+            Way::Http => {}
+            Way::InProcess => return CtLog::in_process(router, "dev", key, timeout),
+            Way::Channel => {
+                let channel = grpc::memory_channel(&HostConfig::default(), router);
+                return CtLog::grpc(channel, "dev", key, timeout);
+            }
         }
         let add = |State(log): State<Arc<Self>>, Json(request): Json<Value>| async move {
             let chain = request["chain"].as_array().unwrap().iter();
