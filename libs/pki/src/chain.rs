@@ -12,7 +12,7 @@
 use sealwright_crypto::KeyType;
 
 use crate::certificate::Certificate;
-use crate::error::{ChainFault, Error};
+use crate::error::{ChainFault, Error, IssuerFault};
 use crate::name_constraints;
 use crate::oid;
 
@@ -111,6 +111,37 @@ pub fn verify_precertificate_chain(
     purpose: Purpose,
 ) -> Result<VerifiedChain, Error> {
     Search::new(intermediates, anchors, at, purpose).run(leaf, Kind::Precertificate)
+}
+
+/// Checks that leaves for `purpose` can be issued with this certificate: an authority that may sign certificates, whose
+/// extended key usage does not exclude the purpose, with a subject and a key identifier by which leaves can name it.
+/// Nothing is said about its own path, nor about the time.
+///
+/// # Errors
+/// What the certificate lacks.
+pub fn check_issuing_certificate(
+    certificate: &Certificate,
+    purpose: Purpose,
+) -> Result<(), IssuerFault> {
+    let identifier = certificate.subject_key_identifier();
+    if !certificate.is_ca() {
+        Err(IssuerFault::NotAnAuthority)
+    } else if !certificate
+        .key_usage()
+        .is_some_and(|usage| usage.key_cert_sign())
+    {
+        Err(IssuerFault::MayNotSignCertificates)
+    } else if !certifies_for(certificate, purpose) {
+        Err(IssuerFault::Purpose {
+            purpose: purpose.name(),
+        })
+    } else if identifier.is_none_or(<[u8]>::is_empty) {
+        Err(IssuerFault::NoKeyIdentifier)
+    } else if certificate.subject().is_empty() {
+        Err(IssuerFault::EmptySubject)
+    } else {
+        Ok(())
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -317,15 +348,18 @@ fn check_leaf_purpose(leaf: &Certificate, purpose: Purpose) -> Result<(), ChainF
 }
 
 /// An authority without purposes may certify for all; one with purposes for those only.
+fn certifies_for(issuer: &Certificate, purpose: Purpose) -> bool {
+    issuer.extended_key_usage().is_none_or(|usage| {
+        usage.contains(&purpose.oid()) || usage.contains(&oid::ANY_EXTENDED_KEY_USAGE)
+    })
+}
+
 fn check_authority_purpose(
     issuer: &Certificate,
     depth: usize,
     purpose: Purpose,
 ) -> Result<(), ChainFault> {
-    let suits = issuer.extended_key_usage().is_none_or(|usage| {
-        usage.contains(&purpose.oid()) || usage.contains(&oid::ANY_EXTENDED_KEY_USAGE)
-    });
-    if suits {
+    if certifies_for(issuer, purpose) {
         Ok(())
     } else {
         Err(ChainFault::Purpose {

@@ -384,9 +384,12 @@ pub enum IssuerFault {
     /// keyCertSign missing.
     #[error("it may not sign certificates (keyUsage)")]
     MayNotSignCertificates,
-    /// extKeyUsage present without code signing.
-    #[error("it may not issue code signing certificates (extKeyUsage)")]
-    Purpose,
+    /// extKeyUsage present without the purpose of the leaves.
+    #[error("it may not issue certificates for {purpose} (extKeyUsage)")]
+    Purpose {
+        /// The purpose, as a person would say it.
+        purpose: &'static str,
+    },
     /// No subject key identifier, so leaves could not point to it.
     #[error("it has no subject key identifier")]
     NoKeyIdentifier,

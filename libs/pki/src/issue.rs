@@ -29,6 +29,7 @@ use x509_cert::time::Time;
 use crate::algorithm::SignatureScheme;
 use crate::asn1::{self, tag};
 use crate::certificate::Certificate;
+use crate::chain::{Purpose, check_issuing_certificate};
 use crate::error::{DerFault, Error, IdentityFault, IssuerFault, LintFault, SignFault};
 use crate::key_policy::KeyPolicy;
 use crate::oid;
@@ -109,7 +110,7 @@ impl Issuer {
     pub fn new(certificate: Certificate, signer: &dyn Signer) -> Result<Self, Error> {
         let public_key = certificate.public_key()?.clone();
         let algorithm = signer.algorithm();
-        check_issuing_certificate(&certificate).map_err(Error::Issuer)?;
+        check_issuing_certificate(&certificate, Purpose::CodeSigning).map_err(Error::Issuer)?;
         if public_key != *signer.public_key() {
             return Err(Error::Issuer(IssuerFault::KeyMismatch));
         }
@@ -159,31 +160,6 @@ impl Issuer {
         )?;
         rule(certificate.der().len() <= MAX_ISSUED_BYTES, SIZE_RULE)?;
         Ok(certificate)
-    }
-}
-
-fn check_issuing_certificate(certificate: &Certificate) -> Result<(), IssuerFault> {
-    let certifies_code = certificate.extended_key_usage().is_none_or(|usage| {
-        usage.contains(&oid::CODE_SIGNING) || usage.contains(&oid::ANY_EXTENDED_KEY_USAGE)
-    });
-    if !certificate.is_ca() {
-        Err(IssuerFault::NotAnAuthority)
-    } else if !certificate
-        .key_usage()
-        .is_some_and(|usage| usage.key_cert_sign())
-    {
-        Err(IssuerFault::MayNotSignCertificates)
-    } else if !certifies_code {
-        Err(IssuerFault::Purpose)
-    } else if certificate
-        .subject_key_identifier()
-        .is_none_or(<[u8]>::is_empty)
-    {
-        Err(IssuerFault::NoKeyIdentifier)
-    } else if certificate.subject().is_empty() {
-        Err(IssuerFault::EmptySubject)
-    } else {
-        Ok(())
     }
 }
 

@@ -31,7 +31,9 @@ pub mod timestamp;
 
 pub use algorithm::SignatureScheme;
 pub use certificate::{Certificate, Extension, GeneralName, parse_pem_chain, pem_chain};
-pub use chain::{Purpose, VerifiedChain, verify_chain, verify_precertificate_chain};
+pub use chain::{
+    Purpose, VerifiedChain, check_issuing_certificate, verify_chain, verify_precertificate_chain,
+};
 pub use const_oid::ObjectIdentifier;
 pub use error::{ChainFault, DerFault, Error};
 pub use key_policy::KeyPolicy;

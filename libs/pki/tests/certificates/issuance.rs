@@ -419,7 +419,12 @@ fn certificates_that_may_not_issue_are_no_issuers() {
         IssuerFault::MayNotSignCertificates
     );
     let other_purpose = good.clone().plus(purposes(false, &[oid::TIME_STAMPING]));
-    assert_eq!(fault(&other_purpose), IssuerFault::Purpose);
+    assert_eq!(
+        fault(&other_purpose),
+        IssuerFault::Purpose {
+            purpose: "code signing"
+        }
+    );
     let no_identifier = Forge::authority("ca", "ca", signer.public_key());
     assert_eq!(fault(&no_identifier), IssuerFault::NoKeyIdentifier);
     let mut no_subject = good;
