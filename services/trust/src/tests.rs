@@ -33,7 +33,7 @@ use tonic::transport::Channel;
 use tower::ServiceExt;
 
 use crate::ceremony::{self, OfflineKeys, Roles, repository_dir};
-use crate::documents::{self, guard};
+use crate::documents::guard;
 use crate::repository::Repository;
 use crate::*;
 
@@ -447,7 +447,7 @@ async fn signers_are_sent_to_the_live_services() {
     let world = World::new();
     let trust = world.start().await;
     let documents = trust.documents().await.unwrap();
-    let config = documents::document(&documents.signing_config);
+    let config = document(&documents.signing_config);
     let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
     assert_eq!(
         config["mediaType"],
@@ -961,6 +961,14 @@ fn material_that_clients_could_not_use_is_refused() {
     assert!(
         is_chain(judged(&ca, |m| m.chain = certificate_authority().chain)),
         "of another key"
+    );
+    let for_servers = Holder {
+        chain: chain(ca.key.public_key(), Purpose::ServerAuth),
+        ..ca.clone()
+    };
+    assert!(
+        is_chain(judged(&for_servers, |_| {})),
+        "an authority for servers issues no code signing certificate that a client would take"
     );
     assert!(is_chain(judged(&tsa, |m| m.chain.truncate(1))));
     let misused = Holder {
