@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use sealwright_crypto::{KeyType, PublicKey};
-use sealwright_pki::{Certificate, Purpose, verify_chain};
+use sealwright_pki::{Certificate, Purpose, check_issuing_certificate, verify_chain};
 use sealwright_proto::sealwright::trust::v1 as wire;
 use sealwright_proto::sealwright::trust::v1::trust_material_client::TrustMaterialClient;
 use sealwright_tlog::NoteKey;
@@ -358,8 +358,12 @@ fn parse_chain(
     check_links(&chain, now)?;
     match kind {
         Kind::TimestampAuthority => check_timestamping(&chain, now)?,
-        _ if chain.iter().all(Certificate::is_ca) => {}
-        _ => return Err(bad("not made of authorities only")),
+        _ if !chain.iter().all(Certificate::is_ca) => {
+            return Err(bad("not made of authorities only"));
+        }
+        _ => check_issuing_certificate(first, Purpose::CodeSigning).map_err(|fault| {
+            MaterialFault::Chain(format!("not one that issues for signers: {fault}"))
+        })?,
     }
     Ok(chain)
 }
