@@ -132,8 +132,7 @@ pub(crate) async fn open(
                     .as_ref()
                     .map(LogService::router)
                     .unwrap_or_default();
-                let channel = memory_channel(&HostConfig::default(), router);
-                sealwright_ca::CtLog::grpc(channel, name, key.public_key().clone(), timeout)
+                sealwright_ca::CtLog::in_process(router, name, key.public_key().clone(), timeout)
             }
         };
         let Authority { signer, chain } = part.authority;
