@@ -366,7 +366,17 @@ pub fn unsigned_content(magnitude: &[u8]) -> Cow<'_, [u8]> {
 }
 
 /// Parses the content octets of an OBJECT IDENTIFIER. At most 39 octets, which no assigned identifier reaches.
+///
+/// Arcs are in their shortest form (X.690 section 8.19.2): identifiers are compared by their octets and shown by their
+/// arcs, and two that look the same must be the same.
 pub fn parse_oid(value: &[u8]) -> Result<ObjectIdentifier, DerFault> {
+    let mut begins_arc = true;
+    for octet in value {
+        if begins_arc && *octet == 0x80 {
+            return Err(DerFault::Oid);
+        }
+        begins_arc = octet & 0x80 == 0;
+    }
     ObjectIdentifier::from_bytes(value).map_err(|_| DerFault::Oid)
 }
 
@@ -784,6 +794,23 @@ mod tests {
             shown(2_524_608_000),
             Ok((tag::GENERALIZED_TIME, "20500101000000Z".to_owned()))
         );
+    }
+
+    #[test]
+    fn object_identifiers_have_one_form() {
+        let read = |content: &[u8]| parse_oid(content).map(|oid| oid.to_string());
+        assert_eq!(read(&[0x2a, 0x86, 0x48]).as_deref(), Ok("1.2.840"));
+        assert_eq!(read(&[0x67, 0x81, 0x0c]).as_deref(), Ok("2.23.140"));
+        for refused in [
+            &[][..],
+            &[0x2a, 0x86],
+            &[0x2a, 0x80, 0x03],
+            &[0x80, 0x2a],
+            &[0x2a, 0x80],
+            &[0x2a; 40],
+        ] {
+            assert_eq!(read(refused), Err(DerFault::Oid), "{refused:?}");
+        }
     }
 
     #[test]
