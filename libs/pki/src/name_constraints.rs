@@ -179,9 +179,13 @@ fn host_within(host: &str, base: &str) -> bool {
 /// A base of `domain` is it and everything below; the empty base is everything.
 fn dns_within(name: &str, base: &str) -> bool {
     let base = base.strip_prefix('.').unwrap_or(base);
-    base.is_empty()
-        || name.eq_ignore_ascii_case(base)
-        || ends_with_ignoring_case(name, &format!(".{base}"))
+    let start = name.len().checked_sub(base.len());
+    let below = start
+        .and_then(|start| name.split_at_checked(start))
+        .is_some_and(|(head, tail)| {
+            tail.eq_ignore_ascii_case(base) && (head.is_empty() || head.ends_with('.'))
+        });
+    base.is_empty() || below
 }
 
 fn ends_with_ignoring_case(text: &str, end: &str) -> bool {
