@@ -1,8 +1,9 @@
-//! Serial numbers of certificates.
+//! Serial numbers of certificates and of timestamps.
 
 use std::fmt;
 
-/// A positive serial number of exactly 20 octets, the most that RFC 5280 section 4.1.2.2 permits.
+/// A positive serial number of exactly 20 octets, the most that RFC 5280 section 4.1.2.2 permits for certificates and
+/// that readers of timestamps must be able to take (RFC 3161 section 2.4.2).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SerialNumber([u8; 20]);
 
@@ -15,7 +16,7 @@ impl SerialNumber {
     }
 
     /// Content octets of the INTEGER.
-    pub fn as_bytes(&self) -> &[u8] {
+    pub fn as_bytes(&self) -> &[u8; 20] {
         &self.0
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use sealwright_crypto::{SignError, Signer, random_bytes};
 use sealwright_host::{Reason, ServiceError};
-use sealwright_pki::ObjectIdentifier;
 use sealwright_pki::timestamp::{PkiFailureInfo, RequestError, Stamp, TimeStampReq, TokenTemplate};
+use sealwright_pki::{ObjectIdentifier, SerialNumber};
 
 use crate::config::ExtensionRule;
 use crate::error::TimeNotAvailable;
@@ -110,7 +110,8 @@ impl Stamper {
         let stamp = Stamp {
             policy,
             message_imprint: request.message_imprint,
-            serial: serial_number(),
+            // Random, so that it is unique without a counter that could be lost.
+            serial: *SerialNumber::from_random(random_bytes()).as_bytes(),
             gen_time,
             nonce: request.nonce,
             with_certificates: request.cert_req,
@@ -144,20 +145,6 @@ impl Stamper {
             (Some(extension), _) => Err(RequestError::Extension {
                 extension: extension.identifier,
             }),
-        }
-    }
-}
-
-/// 159 random bits, never zero: unique without a counter that could be lost, and within the 160 bits that clients must
-/// be able to read (RFC 3161 section 2.4.2).
-fn serial_number() -> [u8; 20] {
-    loop {
-        let mut serial = random_bytes::<20>();
-        if let Some(first) = serial.first_mut() {
-            *first &= 0x7f;
-        }
-        if serial != [0; 20] {
-            return serial;
         }
     }
 }
