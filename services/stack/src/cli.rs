@@ -98,7 +98,7 @@ struct Init {
     /// Where the instance lives; new or empty
     #[arg(long)]
     dir: PathBuf,
-    /// Base URL as clients will see it, e.g. https://sign.example.com. It never changes
+    /// Base URL as clients will see it, e.g. `https://sign.example.com`. It never changes
     #[arg(long, value_name = "URL")]
     public_url: String,
     /// Address to listen on

@@ -1,7 +1,7 @@
 //! The assembly: every service of Sealwright in one process, on one port, over one directory.
 //!
 //! [`Stack::start`] is what `sealwrightd dev` runs and what tests run; `up` and `run` bring a configuration instead of
-//! generated keys and take the same path through [`assemble`]. This crate holds no rule of its own about certificates, logs or
+//! generated keys and take the same path through `assemble`. This crate holds no rule of its own about certificates, logs or
 //! trust: it makes keys, opens services, joins their routes and ends them in order.
 //!
 //! The life of a start: the directory is claimed and locked ([`place`]); addresses are bound, so that every URL is known;
