@@ -23,7 +23,6 @@ demo: packages
 
 test: setup
 	@rm -f target/skipped.txt
-	$(CARGO) build -j $(JOBS) --workspace --bins
 	$(CARGO) test -j $(JOBS) --workspace
 	@.ci/test-summary
 

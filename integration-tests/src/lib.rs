@@ -41,7 +41,7 @@ pub fn binary(name: &str) -> PathBuf {
     let path = profile.join(name);
     assert!(
         path.exists(),
-        "{} is missing: run `cargo build --bins` first, as `make test` does",
+        "{} is missing: build it with `cargo test --workspace --no-run`, as `make test` does",
         path.display()
     );
     path
