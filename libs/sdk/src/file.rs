@@ -10,7 +10,10 @@ use sealwright_crypto::random_bytes;
 use crate::error::Error;
 
 /// Reads a file of at most `limit` bytes. `what` names it in the error.
-pub(crate) fn read_capped(what: &'static str, path: &Path, limit: usize) -> Result<Vec<u8>, Error> {
+///
+/// # Errors
+/// [`Error::File`] when it cannot be read, [`Error::Input`] when it is longer.
+pub fn read_capped(what: &'static str, path: &Path, limit: usize) -> Result<Vec<u8>, Error> {
     let error = |source| Error::File {
         what,
         path: path.to_owned(),

@@ -39,7 +39,7 @@ pub use sealwright_crypto as crypto;
 
 pub use artifact::Artifact;
 pub use error::{Error, Failure, Refusal, ServiceName, TokenProblem, Verdict};
-pub use file::write_atomically;
+pub use file::{read_capped, write_atomically};
 pub use http::{Http, HttpOptions};
 pub use identity::{DEFAULT_AUDIENCE, IdentityToken, TOKEN_VARIABLE, TokenSource};
 pub use inspect::{inspect, rfc3339};

@@ -272,6 +272,70 @@ fn questions_put_wrongly_exit_2_and_name_what_is_wrong() {
 }
 
 #[test]
+fn a_bundle_never_replaces_what_is_signed_nor_another_bundle() {
+    let desk = Desk::new();
+    let path = |name: &str| desk.dir.path().join(name);
+    for folder in ["a", "b", "into"] {
+        std::fs::create_dir(path(folder)).expect("it is made");
+    }
+    desk.put("a/x", "one");
+    desk.put("b/x", "two");
+    std::os::unix::fs::symlink("artifact", path("link")).expect("it is made");
+    let rest = "--identity-token a --trusted-root root.json";
+    for (line, expected) in [
+        ("sign-blob artifact --bundle artifact", "would replace"),
+        (
+            "sign-blob artifact --bundle ./a/../artifact",
+            "would replace",
+        ),
+        ("sign-blob link --bundle artifact", "would replace"),
+        ("sign-blob artifact --bundle link", "would replace"),
+        ("sign-blob a/x b/x --bundle into", "same name"),
+        (
+            "attest-blob --statement artifact --bundle artifact",
+            "would replace",
+        ),
+        (
+            "attest-blob changed --predicate artifact --bundle changed",
+            "would replace",
+        ),
+    ] {
+        let outcome = desk.run(&format!("{line} {rest}"));
+        assert!(
+            outcome.code == 2 && outcome.stderr.contains(expected),
+            "{line}: {} {}",
+            outcome.code,
+            outcome.stderr
+        );
+    }
+    assert_eq!(
+        std::fs::read(path("artifact")).expect("it is there"),
+        b"artifact"
+    );
+}
+
+#[test]
+fn an_endless_file_is_refused_where_a_short_one_belongs() {
+    let desk = Desk::new();
+    let out = "--bundle out.json --trusted-root root.json";
+    for line in [
+        format!("attest-blob --statement /dev/zero --identity-token a {out}"),
+        format!("attest-blob artifact --predicate /dev/zero --identity-token a {out}"),
+        format!("sign-blob artifact --key /dev/zero {out}"),
+        format!("verify-blob artifact --key /dev/zero {out}"),
+        "trust init http://127.0.0.1:1/tuf --root /dev/zero".to_owned(),
+    ] {
+        let outcome = desk.run(&line);
+        assert!(
+            outcome.code == 2 && outcome.stderr.contains("longer than"),
+            "{line}: {} {}",
+            outcome.code,
+            outcome.stderr
+        );
+    }
+}
+
+#[test]
 fn a_usage_error_is_json_too_for_who_asked_for_json() {
     let desk = Desk::with_signature();
     for flag in ["-o json", "--output json", "--output=json"] {

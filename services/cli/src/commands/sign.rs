@@ -1,6 +1,7 @@
 //! `sign-blob` and `attest-blob`.
 
 use std::fmt::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use sealwright_sdk::bundle::statement::{COSIGN_CUSTOM, STATEMENT_V1, Statement};
 use sealwright_sdk::crypto::{Algorithm, HashAlgorithm, KeyType, MemorySigner, PrivateKey};
 use sealwright_sdk::{
     Artifact, Error, IdentityToken, Signed, SigningContext, SigningSession, TokenProblem,
-    TokenSource, Verdict, rfc3339, signing_algorithm, write_atomically,
+    TokenSource, Verdict, read_capped, rfc3339, signing_algorithm, write_atomically,
 };
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -22,6 +23,10 @@ use crate::output::{Report, failure_text, failure_value};
 /// Artifacts signed at the same time.
 const PARALLEL: usize = 8;
 const BUNDLE_SUFFIX: &str = ".sigstore.json";
+/// A statement becomes base64 in a bundle, which verifiers read up to 32 MiB of.
+const MAX_STATEMENT_BYTES: usize = 16 * 1024 * 1024;
+/// The largest RSA key in PEM is a fraction of this.
+pub(crate) const MAX_KEY_BYTES: usize = 64 * 1024;
 
 /// The names cosign gives to predicate types.
 const PREDICATE_TYPES: [(&str, &str); 11] = [
@@ -56,6 +61,7 @@ pub(crate) fn predicate_type(name: &str) -> Result<String, Error> {
 /// `sign-blob`: every file gets a bundle, all by one key and certificate. A file that fails does not stop the others.
 pub(crate) async fn sign_blob(args: &SignBlob, environment: &Environment) -> Result<Report, Error> {
     let places = bundle_places(&args.files, args.bundle.as_deref())?;
+    check_places(&places, &args.files)?;
     let artifacts = args
         .files
         .iter()
@@ -126,6 +132,46 @@ fn bundle_places(files: &[PathBuf], bundle: Option<&Path>) -> Result<Vec<PathBuf
     }
 }
 
+/// Refuses a bundle that would replace what was signed, or another bundle of the same run, before anything is sent.
+fn check_places<'a>(
+    places: &[PathBuf],
+    inputs: impl IntoIterator<Item = &'a PathBuf> + Clone,
+) -> Result<(), Error> {
+    let refuse = |place: &Path, problem: String| {
+        let what = format!("--bundle {}", place.display());
+        Err(Error::Input { what, problem })
+    };
+    for (index, place) in places.iter().enumerate() {
+        if let Some(input) = inputs
+            .clone()
+            .into_iter()
+            .find(|input| is_same_file(place, input))
+        {
+            let problem = format!(
+                "it would replace {}, which is being signed",
+                input.display()
+            );
+            return refuse(place, problem);
+        }
+        // Pipes and devices take one bundle after the other.
+        let regular = !std::fs::metadata(place).is_ok_and(|found| !found.is_file());
+        if regular && places.iter().take(index).any(|earlier| earlier == place) {
+            let problem =
+                "two of the files have the same name and would share it; sign them one by one";
+            return refuse(place, problem.to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// Whether two names lead to one regular file, also by way of links.
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    let (Ok(a), Ok(b)) = (std::fs::metadata(a), std::fs::metadata(b)) else {
+        return false;
+    };
+    a.is_file() && (a.dev(), a.ino()) == (b.dev(), b.ino())
+}
+
 fn is_standard_input(file: &Path) -> bool {
     file == Path::new("-")
 }
@@ -157,6 +203,11 @@ pub(crate) async fn attest_blob(
     args: &AttestBlob,
     environment: &Environment,
 ) -> Result<Report, Error> {
+    let inputs = [&args.file, &args.statement, &args.predicate];
+    check_places(
+        std::slice::from_ref(&args.bundle),
+        inputs.into_iter().flatten(),
+    )?;
     let statement = statement(args).await?;
     let session = session(&args.signing, environment).await?;
     let signed = session.attest(statement).await?;
@@ -175,13 +226,7 @@ pub(crate) async fn attest_blob(
 
 /// The statement to sign: the caller's bytes, or one made from a predicate.
 async fn statement(args: &AttestBlob) -> Result<Vec<u8>, Error> {
-    let read = |what, path: &Path| {
-        std::fs::read(path).map_err(|source| Error::File {
-            what,
-            path: path.to_owned(),
-            source,
-        })
-    };
+    let read = |what, path: &Path| read_capped(what, path, MAX_STATEMENT_BYTES);
     let (Some(predicate), Some(file)) = (&args.predicate, &args.file) else {
         let path = args.statement.as_deref().unwrap_or(Path::new(""));
         let bytes = read("statement", path)?;
@@ -316,17 +361,15 @@ fn read_token(args: &SigningArgs, environment: &Environment) -> Result<IdentityT
 }
 
 fn read_key(path: &Path) -> Result<PrivateKey, Error> {
-    let pem = std::fs::read_to_string(path).map_err(|source| Error::File {
-        what: "key",
-        path: path.to_owned(),
-        source,
-    })?;
-    PrivateKey::from_pem(&pem).map_err(|error| Error::Input {
+    let pem = read_capped("key", path, MAX_KEY_BYTES)?;
+    let refuse = |error: &dyn std::fmt::Display| Error::Input {
         what: format!("--key {}", path.display()),
         problem: format!(
             "{error}; expected an unencrypted private key in PEM: PKCS#8, SEC1 or PKCS#1"
         ),
-    })
+    };
+    let pem = std::str::from_utf8(&pem).map_err(|error| refuse(&error))?;
+    PrivateKey::from_pem(pem).map_err(|error| refuse(&error))
 }
 
 /// The key type for the name of a signing algorithm.

@@ -1,11 +1,14 @@
 //! Where trust material comes from, and setting it up.
 
-use sealwright_sdk::{Error, Freshness, Profile, TrustConfig};
+use sealwright_sdk::{Error, Freshness, Profile, TrustConfig, read_capped};
 use serde_json::json;
 
 use crate::args::{TrustArgs, TrustInit};
 use crate::environment::Environment;
 use crate::output::Report;
+
+/// More than any profile accepts as a root.
+const MAX_ROOT_BYTES: usize = 1024 * 1024;
 
 const DEFAULT_PROFILE: &str = "default";
 
@@ -49,11 +52,7 @@ pub(crate) async fn load(args: &TrustArgs, environment: &Environment) -> Result<
 /// `trust init`.
 pub(crate) async fn init(args: &TrustInit, environment: &Environment) -> Result<Report, Error> {
     let profile = profile(args.profile.as_deref(), environment)?;
-    let root = std::fs::read(&args.root).map_err(|source| Error::File {
-        what: "root",
-        path: args.root.clone(),
-        source,
-    })?;
+    let root = read_capped("root", &args.root, MAX_ROOT_BYTES)?;
     let trust = profile
         .init(&environment.http, &args.url, &root, environment.now())
         .await?;

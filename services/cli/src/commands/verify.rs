@@ -8,11 +8,11 @@ use sealwright_sdk::bundle::policy::PredicateTypes;
 use sealwright_sdk::bundle::verdict::Signer;
 use sealwright_sdk::bundle::{Bundle, IdentityRule, Matcher, Policy, TrustedKey, Verified};
 use sealwright_sdk::crypto::PublicKey;
-use sealwright_sdk::{Artifact, Error, Freshness, read_bundle, verify};
+use sealwright_sdk::{Artifact, Error, Freshness, read_bundle, read_capped, verify};
 use serde_json::json;
 
 use crate::args::{VerificationArgs, VerifyBlob, VerifyBlobAttestation};
-use crate::commands::sign::predicate_type;
+use crate::commands::sign::{MAX_KEY_BYTES, predicate_type};
 use crate::commands::trust;
 use crate::environment::Environment;
 use crate::output::Report;
@@ -46,15 +46,13 @@ pub(crate) async fn verify_blob_attestation(
 fn signer(args: &VerificationArgs) -> Result<sealwright_sdk::bundle::policy::SignerChosen, Error> {
     if let Some(path) = &args.key {
         let what = || format!("--key {}", path.display());
-        let pem = std::fs::read_to_string(path).map_err(|source| Error::File {
-            what: "key",
-            path: path.clone(),
-            source,
-        })?;
-        let key = PublicKey::from_pem(&pem).map_err(|error| Error::Input {
+        let refuse = |error: &dyn std::fmt::Display| Error::Input {
             what: what(),
             problem: format!("{error}; expected a public key in PEM (BEGIN PUBLIC KEY)"),
-        })?;
+        };
+        let pem = read_capped("key", path, MAX_KEY_BYTES)?;
+        let pem = std::str::from_utf8(&pem).map_err(|error| refuse(&error))?;
+        let key = PublicKey::from_pem(pem).map_err(|error| refuse(&error))?;
         return Ok(Policy::signed_by_key(TrustedKey::new(key)));
     }
     let subject = matcher(
