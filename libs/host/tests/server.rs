@@ -221,6 +221,30 @@ async fn http1_http2_and_grpc_share_one_port() {
 }
 
 #[tokio::test]
+async fn a_request_names_exactly_one_host() {
+    let (_running, address) = start(Limits::default());
+    for (hosts, status) in [
+        ("", "400"),
+        ("host: a\r\nhost: a\r\n", "400"),
+        ("host: a\r\nHost: b\r\n", "400"),
+        ("host: a\r\n", "404"),
+    ] {
+        let request = format!("GET /nowhere HTTP/1.1\r\n{hosts}connection: close\r\n\r\n");
+        let answer = raw(address, request.as_bytes()).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{hosts:?}: {answer}"
+        );
+        assert!(
+            status == "404" || answer.contains("MALFORMED_REQUEST"),
+            "{answer}"
+        );
+    }
+    let old = raw(address, b"GET /nowhere HTTP/1.0\r\n\r\n").await;
+    assert!(old.starts_with("HTTP/1.0 404"), "{old}");
+}
+
+#[tokio::test]
 async fn an_address_in_use_is_named() {
     let (_running, address) = start(Limits::default());
     let taken = HostConfig {

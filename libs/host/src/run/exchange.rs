@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ::http::header::{ALLOW, CONTENT_TYPE, EXPECT};
-use ::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use ::http::header::{ALLOW, CONTENT_TYPE, EXPECT, HOST};
+use ::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::MatchedPath;
@@ -234,7 +234,11 @@ impl Exchange {
             _ => {}
         }
         let path = request.uri().path().to_owned();
-        match self.ask(request).await {
+        let outcome = match one_host(&request) {
+            Ok(()) => self.ask(request).await,
+            Err(error) => Err(error),
+        };
+        match outcome {
             Ok((response, bodies)) => (self.in_envelope(response, grpc, &path).await, bodies),
             Err(error) if grpc => (tonic::Status::from(error).into_http(), None),
             Err(error) => (error.into_response(), None),
@@ -540,6 +544,17 @@ fn answer_owns(name: &::http::HeaderName) -> bool {
     *name == CONTENT_TYPE
         || *name == ::http::header::CONTENT_LENGTH
         || *name == ::http::header::CACHE_CONTROL
+}
+
+/// Refuses an HTTP/1.1 request that names no host or several (RFC 9112 section 3.2): a proxy in front may have read another
+/// one than we would. Probes of health, which come from simple programs and are the same for every host, are answered.
+fn one_host<B>(request: &Request<B>) -> Result<(), ServiceError> {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    if request.version() != Version::HTTP_11 || hosts == 1 {
+        return Ok(());
+    }
+    let sentence = format!("The request has {hosts} Host headers; HTTP/1.1 wants exactly one");
+    Err(ServiceError::new(Reason::MalformedRequest, sentence))
 }
 
 /// Methods as metric labels: a closed set.
