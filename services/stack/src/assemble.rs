@@ -14,7 +14,6 @@ use sealwright_host::metrics::Registry;
 use sealwright_host::run::HostConfig;
 use sealwright_log::LogService;
 use sealwright_pki::Certificate;
-use sealwright_trust::Documents;
 use sealwright_trust::ceremony::OfflineKeys;
 use tonic::transport::Channel;
 
@@ -287,15 +286,16 @@ impl Services {
         }
     }
 
-    /// What the trust service has published, when it has published and runs here.
-    pub(crate) async fn documents(&self) -> Result<Option<Documents>, Error> {
+    /// Writes what clients need into `folder`. Nothing is written before the first publication, and nothing where the
+    /// trust role runs elsewhere.
+    pub(crate) async fn write_client_files(&self, folder: &Path) -> Result<(), Error> {
         let Some(trust) = &self.trust else {
-            return Ok(None);
+            return Ok(());
         };
-        match trust.documents().await {
-            Ok(documents) => Ok(Some(documents)),
-            Err(sealwright_trust::Error::NotPublished) => Ok(None),
-            Err(error) => Err(Error::service("trust")(error)),
+        files::make_folder(folder)?;
+        match trust.write_client_files(folder).await {
+            Err(sealwright_trust::Error::NotPublished) => Ok(()),
+            outcome => outcome.map_err(Error::service("trust")),
         }
     }
 

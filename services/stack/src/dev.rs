@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::keys::KeyRing;
 use crate::place::{Kind, Place, Share};
 use crate::settings::{Asked, DEFAULT_LISTEN, Settings};
-use crate::{Stack, StackConfig, trust_files};
+use crate::{Stack, StackConfig};
 
 /// Who runs it, in certificates and trust files.
 const OPERATOR: &str = "sealwright-dev";
@@ -138,7 +138,7 @@ fn parts(
         ],
         ct_roots: authority.chain.last().cloned().into_iter().collect(),
         // A log is made once. When clients already know it, its loss is an error and not an empty log.
-        create: !trust_files::written_before(place),
+        create: !place.path("client/root.json").exists(),
     };
     let ct = CtPart::Inside {
         name: CT_LOG_NAME.to_owned(),

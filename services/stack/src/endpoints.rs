@@ -4,6 +4,8 @@ use serde::Serialize;
 use url::Url;
 
 use crate::error::Error;
+use crate::files::{self, Readers};
+use crate::place::Place;
 
 /// The name of the built-in CT log, part of its address and so of its origin.
 pub const CT_LOG_NAME: &str = "dev";
@@ -45,6 +47,15 @@ impl Endpoints {
             console: base.to_owned(),
             ca_tls: None,
         }
+    }
+
+    /// Writes `DIR/endpoints.json`, unless it already says so.
+    pub(crate) fn write(&self, place: &Place) -> Result<(), Error> {
+        // Text has a JSON form.
+        let mut bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
+        bytes.push(b'\n');
+        let path = place.path("endpoints.json");
+        files::write_if_different(&path, &bytes, Readers::All).map(|_| ())
     }
 
     /// Name, purpose and address of each, for people.

@@ -9,6 +9,7 @@ use sealwright_host::metrics::Registry;
 use sealwright_host::run::Server;
 use url::Url;
 
+use crate::Stack;
 use crate::assemble::{self, TrustPart};
 use crate::config::{self, CONFIG_FILE, ONLINE_KEY, Validated};
 use crate::endpoints::{Endpoints, base_url};
@@ -16,7 +17,6 @@ use crate::error::Error;
 use crate::files::{self, Readers};
 use crate::keys::KeyRing;
 use crate::place::{Kind, Place, Share};
-use crate::{Stack, trust_files};
 
 /// The names of the two logs that `init` makes.
 const SIGNATURE_LOG: &str = "signatures";
@@ -91,10 +91,7 @@ pub async fn init(dir: &Path, plan: &Plan, clock: &SharedClock) -> Result<(), Er
     let services = assemble::open(validated.parts, place.dir(), &registry, clock).await?;
     let published = async {
         services.publish().await?;
-        match services.documents().await? {
-            Some(documents) => trust_files::write(&place, &documents),
-            None => Ok(()),
-        }
+        services.write_client_files(&place.path("client")).await
     };
     let published = published.await;
     services.shutdown().await;

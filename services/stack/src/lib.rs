@@ -25,7 +25,6 @@ pub mod keys;
 pub mod place;
 mod probe;
 mod settings;
-mod trust_files;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -218,10 +217,9 @@ impl Stack {
     /// Writes the client files. A development stack depends on nothing outside, so it is also waited for; a production one
     /// serves while its identity provider or its CT log is away, and says so at `/readyz`.
     async fn settle(&self, kind: Kind) -> Result<(), Error> {
-        if let Some(documents) = self.services.documents().await? {
-            trust_files::write(&self.place, &documents)?;
-        }
-        trust_files::write_endpoints(&self.place, &self.endpoints)?;
+        let client = self.place.path("client");
+        self.services.write_client_files(&client).await?;
+        self.endpoints.write(&self.place)?;
         if let Some(address) = self.addresses().first() {
             let listening = self.place.path("LISTENING");
             files::write_if_different(

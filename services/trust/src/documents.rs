@@ -357,8 +357,7 @@ impl Documents {
 
 /// A document as clients get it. The serializer writes the offset of a time as `+00:00`; proto3 JSON has it as `Z`, and
 /// parsers that know only that exist.
-#[must_use]
-pub fn document<T: serde::Serialize>(message: &T) -> Vec<u8> {
+pub(crate) fn document<T: serde::Serialize>(message: &T) -> Vec<u8> {
     let mut value = serde_json::to_value(message).unwrap_or_default();
     end_times_with_z(&mut value);
     json(&value)

@@ -32,9 +32,7 @@ use std::time::Duration;
 use sealwright_host::config;
 use serde::{Deserialize, Serialize};
 
-pub use documents::{
-    Documents, Entry, SIGNING_CONFIG, SIGNING_CONFIG_REKOR_V2, TRUSTED_ROOT, document,
-};
+pub use documents::{Documents, Entry, SIGNING_CONFIG, SIGNING_CONFIG_REKOR_V2, TRUSTED_ROOT};
 pub use error::{Error, MaterialFault};
 pub use material::{CHALLENGE_LENGTH, Kind, Material, collect};
 pub use service::{Activation, Deps, EntryStatus, RoleStatus, Staged, Status, Trust};

@@ -447,7 +447,7 @@ async fn signers_are_sent_to_the_live_services() {
     let world = World::new();
     let trust = world.start().await;
     let documents = trust.documents().await.unwrap();
-    let config = document(&documents.signing_config);
+    let config = crate::documents::document(&documents.signing_config);
     let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
     assert_eq!(
         config["mediaType"],
