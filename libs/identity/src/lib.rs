@@ -1,9 +1,9 @@
 //! Who is asking? OpenID Connect issuers, and the way from a token to the identity a certificate may carry.
 //!
-//! The crate holds two things. [`Issuers`] is the set of configured issuers: it finds the issuer of a token,
-//! obtains that issuer's keys ([`jwks`], [`discovery`]), decides on the token ([`token`]) and turns its claims
-//! into a [`Principal`] ([`issuer`], [`template`]). [`IdentityToken`] is the client's view of a token: parsed, not
-//! verified, for signers that must know what they are about to present; where a signer gets it from is the SDK's.
+//! [`Issuers`] is the set of configured issuers: it finds the issuer of a token, obtains that issuer's keys ([`jwks`],
+//! [`discovery`]), decides on the token ([`token`]) and turns its claims into a [`Principal`] ([`issuer`], [`template`]).
+//! The bearer's view of a token, parsed and not verified, is the SDK's: a client that signs should not have to link a
+//! provider's protocol for that.
 //!
 //! It is not an X.509 crate: a [`Principal`] names the subject alternative name and the extensions, and the
 //! certificate authority encodes them. It is the only crate that links `openidconnect`, which gives the types of
@@ -31,4 +31,4 @@ pub use issuer::{
     Issuers, IssuersConfig, Principal, San, VerifiedToken,
 };
 pub use json::Json;
-pub use token::{Claims, IdentityToken, JwsAlgorithm, MAX_TOKEN_BYTES};
+pub use token::{Claims, JwsAlgorithm, MAX_TOKEN_BYTES};

@@ -12,7 +12,6 @@ use std::fmt;
 
 use sealwright_crypto::key::ecdsa_der_from_fixed;
 use sealwright_crypto::{Algorithm, HashAlgorithm, KeyType, PublicKey, base64};
-use zeroize::Zeroizing;
 
 use crate::error::{Malformed, TokenError, echo};
 use crate::json::{self, Json, JsonError};
@@ -478,137 +477,6 @@ impl ClaimRules<'_> {
     }
 }
 
-/// A token as its bearer sees it: parsed, **not verified**, for a signer that must know for whom it signs.
-///
-/// The signature algorithm is not looked at, whatever it is: the certificate authority decides on that. The token
-/// itself is a secret; it is not in the `Debug` form and is erased from memory on drop.
-#[derive(Clone)]
-pub struct IdentityToken {
-    raw: Zeroizing<String>,
-    claims: Claims,
-    issuer: String,
-    expires_at: i64,
-}
-
-impl fmt::Debug for IdentityToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IdentityToken")
-            .field("issuer", &self.issuer)
-            .field("expires_at", &self.expires_at)
-            .finish_non_exhaustive()
-    }
-}
-
-impl IdentityToken {
-    /// Reads a compact JWS with `iss`, `aud`, `exp` and a `sub` or `email`. Surrounding white space is ignored,
-    /// since tokens come from files.
-    ///
-    /// # Errors
-    /// [`TokenError::Missing`], [`TokenError::TooLarge`], [`TokenError::Malformed`], [`TokenError::MissingClaim`]
-    /// or [`TokenError::InvalidClaim`].
-    pub fn parse(token: &str) -> Result<Self, TokenError> {
-        let token = token.trim();
-        let parts = Parts::split(token)?;
-        parts.header()?;
-        let claims = parts.claims()?;
-        let missing = |claim: &str| TokenError::MissingClaim {
-            claim: claim.to_owned(),
-        };
-        let issuer = claims.issuer().ok_or_else(|| missing("iss"))?.to_owned();
-        if claims.audiences().is_empty() {
-            return Err(missing("aud"));
-        }
-        if claims.subject().or(claims.email()).is_none() {
-            return Err(missing("sub"));
-        }
-        let expires_at = claims.required_seconds("exp")?;
-        Ok(Self {
-            raw: Zeroizing::new(token.to_owned()),
-            claims,
-            issuer,
-            expires_at,
-        })
-    }
-
-    /// Whether text is a token rather than the name of a file: three base64url parts of which the first is a JSON
-    /// object with `alg`. No key is needed to say so, and no algorithm is preferred.
-    pub fn looks_like_token(text: &str) -> bool {
-        let header = Parts::split(text.trim()).and_then(|parts| parts.header());
-        header.is_ok_and(|header| header.contains_key("alg"))
-    }
-
-    /// The token itself, to be sent to the certificate authority and nowhere else.
-    pub fn expose(&self) -> &str {
-        &self.raw
-    }
-
-    /// All claims, unverified.
-    pub fn claims(&self) -> &Claims {
-        &self.claims
-    }
-
-    /// `iss`.
-    pub fn issuer(&self) -> &str {
-        &self.issuer
-    }
-
-    /// `aud` as a list; never empty.
-    pub fn audiences(&self) -> Vec<&str> {
-        self.claims.audiences()
-    }
-
-    /// `sub`.
-    pub fn subject(&self) -> Option<&str> {
-        self.claims.subject()
-    }
-
-    /// `email`.
-    pub fn email(&self) -> Option<&str> {
-        self.claims.email()
-    }
-
-    /// `exp`, Unix seconds.
-    pub fn expires_at(&self) -> i64 {
-        self.expires_at
-    }
-
-    /// The text over which published clients prove possession of their key: `email` when the token has one, else
-    /// `sub`.
-    ///
-    /// # Errors
-    /// [`TokenError::EmailNotVerified`] when there is an e-mail address the issuer does not vouch for.
-    pub fn challenge(&self) -> Result<&str, TokenError> {
-        match self.email() {
-            Some(email) if self.claims.email_verified() => Ok(email),
-            Some(_) => Err(TokenError::EmailNotVerified),
-            None => self.subject().ok_or_else(|| TokenError::MissingClaim {
-                claim: "sub".to_owned(),
-            }),
-        }
-    }
-
-    /// Refuses what the certificate authority would refuse, before it is asked: an expired token, or one for
-    /// another audience. `audience` is what the authority's configuration asks for; `None` when it is not known.
-    ///
-    /// # Errors
-    /// [`TokenError::Expired`] or [`TokenError::WrongAudience`].
-    pub fn check(&self, audience: Option<&str>, now: i64) -> Result<(), TokenError> {
-        if now >= self.expires_at {
-            return Err(TokenError::Expired {
-                expired_at: self.expires_at,
-                ago: now - self.expires_at,
-            });
-        }
-        match audience {
-            Some(wanted) if !self.audiences().contains(&wanted) => Err(TokenError::WrongAudience {
-                found: self.audiences().into_iter().take(8).map(echo).collect(),
-                accepted: vec![wanted.to_owned()],
-            }),
-            _ => Ok(()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -908,68 +776,10 @@ mod tests {
     }
 
     #[test]
-    fn the_bearer_may_read_a_token_of_any_algorithm() {
-        let claims = r#"{"iss":"https://idp","aud":["sigstore","b"],"sub":"s","email":"a@b.c","email_verified":true,"exp":1700000600}"#;
-        for alg in ["RS256", "ES256K", "HS256", "none", "future"] {
-            let text = format!("  {}\n", unsigned(&format!(r#"{{"alg":"{alg}"}}"#), claims));
-            assert!(IdentityToken::looks_like_token(&text));
-            let token = IdentityToken::parse(&text).unwrap();
-            assert_eq!(token.issuer(), "https://idp");
-            assert_eq!(token.audiences(), ["sigstore", "b"]);
-            assert_eq!((token.subject(), token.email()), (Some("s"), Some("a@b.c")));
-            assert_eq!(token.challenge(), Ok("a@b.c"));
-            assert_eq!(token.expires_at(), 1_700_000_600);
-            assert_eq!(token.expose(), text.trim());
-        }
-        for text in [
-            "token.txt",
-            "./a.b.c",
-            "a.b.c",
-            "",
-            "/var/run/id.token.jwt",
-            "e30.e30.e30",
-        ] {
-            assert!(!IdentityToken::looks_like_token(text), "{text}");
-        }
-    }
-
-    #[test]
-    fn the_bearer_is_told_before_the_authority_is_asked() {
-        let token = |claims: &str| IdentityToken::parse(&unsigned(r#"{"alg":"ES256"}"#, claims));
-        let good = token(&with("x", "1")).unwrap();
-        assert_eq!(good.challenge(), Ok("s"));
-        assert_eq!(good.check(Some("sigstore"), NOW), Ok(()));
-        assert_eq!(good.check(None, NOW), Ok(()));
-        assert!(matches!(
-            good.check(Some("other"), NOW),
-            Err(TokenError::WrongAudience { .. })
-        ));
-        assert!(matches!(
-            good.check(None, NOW + 601),
-            Err(TokenError::Expired { ago: 1, .. })
-        ));
-        for claim in ["iss", "aud", "sub", "exp"] {
-            let error = token(&with(claim, "")).unwrap_err();
-            assert_eq!(
-                error,
-                TokenError::MissingClaim {
-                    claim: claim.into()
-                }
-            );
-        }
-        let unverified = token(&with("email", "\"a@b.c\"")).unwrap();
-        assert_eq!(unverified.challenge(), Err(TokenError::EmailNotVerified));
-    }
-
-    #[test]
     fn no_form_of_a_token_shows_it() {
         let text = Minter::es256("k").sign(&with("x", "1"));
         let (_, signature) = text.rsplit_once('.').unwrap();
-        let shown = format!(
-            "{:?} {:?}",
-            IdentityToken::parse(&text).unwrap(),
-            SignedToken::parse(&text).unwrap()
-        );
+        let shown = format!("{:?}", SignedToken::parse(&text).unwrap());
         assert!(
             !shown.contains(signature) && !shown.contains("eyJ"),
             "{shown}"
@@ -981,8 +791,6 @@ mod tests {
         fn no_text_makes_the_reader_panic(text in "\\PC*", header in "\\PC*", claims in "\\PC*") {
             for token in [text, unsigned(&header, &claims)] {
                 let _ = SignedToken::parse(&token);
-                let _ = IdentityToken::parse(&token);
-                let _ = IdentityToken::looks_like_token(&token);
             }
         }
 

@@ -79,8 +79,7 @@ impl CtLog {
         Self::over(BoxCloneSyncService::new(transport), log, key, timeout)
     }
 
-    /// A log in the same process: the same messages, handed to its router without a connection between, which saves
-    /// a fifth of the time a certificate takes. Request id and trace are those of the calling task.
+    /// A log in the same process: the same messages, handed to its router without a connection between. Request id and trace are those of the calling task.
     #[must_use]
     pub fn in_process(
         router: axum::Router,

@@ -33,7 +33,7 @@ use tonic::transport::Channel;
 use tower::ServiceExt;
 
 use crate::ceremony::{self, OfflineKeys, Roles, repository_dir};
-use crate::documents::guard;
+use crate::documents::{document, guard};
 use crate::repository::Repository;
 use crate::*;
 
@@ -447,7 +447,7 @@ async fn signers_are_sent_to_the_live_services() {
     let world = World::new();
     let trust = world.start().await;
     let documents = trust.documents().await.unwrap();
-    let config = crate::documents::document(&documents.signing_config);
+    let config = document(&documents.signing_config);
     let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
     assert_eq!(
         config["mediaType"],
