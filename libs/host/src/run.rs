@@ -345,7 +345,8 @@ impl Drop for Running {
     }
 }
 
-/// Completes when the process is told to go (SIGTERM or SIGINT); gives the signal's name.
+/// Completes when the process is told to go; gives the signal's name. SIGHUP, a terminal that was closed, ends it as cleanly as
+/// SIGTERM and SIGINT do, unless whoever started the process had it ignored, as `nohup` does.
 ///
 /// Handlers are installed when this is called, so call it before saying that the server is ready.
 ///
@@ -356,12 +357,33 @@ pub fn shutdown_signal() -> io::Result<impl Future<Output = &'static str> + Send
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
     );
+    let hangup_ignored =
+        std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores_hangup(&status));
+    let mut hangup = (!hangup_ignored)
+        .then(|| signal(SignalKind::hangup()))
+        .transpose()?;
     Ok(async move {
+        let hangup = async {
+            match &mut hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
+            _ = hangup => "SIGHUP",
         }
     })
+}
+
+/// Whether a process whose `/proc/PID/status` is `status` ignores SIGHUP, the first signal of the mask.
+fn ignores_hangup(status: &str) -> bool {
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & 1 == 1)
 }
 
 /// Serves one router over in-memory connections; see [`crate::grpc::memory_channel`].
@@ -383,5 +405,25 @@ impl MemoryServer {
     pub(crate) fn accept(&self, stream: DuplexStream) {
         let (shared, router) = (self.shared.clone(), self.router.clone());
         tokio::spawn(connection::serve_memory(stream, shared, router));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ignored_hangup_is_seen_in_the_mask_of_the_process() {
+        for (mask, ignored) in [
+            ("0000000000001000", false),
+            ("0000000000001001", true),
+            ("0000000000000002", false),
+            ("x", false),
+        ] {
+            let status =
+                format!("Name:\tsealwrightd\nSigBlk:\t0000000000000001\nSigIgn:\t{mask}\n");
+            assert_eq!(ignores_hangup(&status), ignored, "{mask}");
+        }
+        assert!(!ignores_hangup(""));
     }
 }
