@@ -42,11 +42,14 @@ pub(crate) fn finish(
         (Output::Json, Ok(report)) => print(&report.json),
         (Output::Json, Err(error)) => print(&failure_json(command, error).to_string()),
         (Output::Text, Ok(report)) => {
-            eprint!("{}", report.text);
+            eprint!("{}", printable(&report.text, &['\n', '\t']));
             if report.product.is_empty() {
                 Ok(())
             } else {
-                print(report.product.trim_end_matches('\n'))
+                print(&printable(
+                    report.product.trim_end_matches('\n'),
+                    &['\n', '\t'],
+                ))
             }
         }
         (Output::Text, Err(error)) => {
@@ -104,14 +107,39 @@ pub(crate) fn failure_text(error: &Error) -> String {
         Error::Refused(refusal) => {
             let explanation = refusal.explain();
             let (step, code) = (step_name(&explanation.step), explanation.code);
-            let (found, expected, help) =
-                (explanation.found, explanation.expected, explanation.help);
+            let (found, expected) = (
+                printable(&explanation.found, &[]),
+                printable(&explanation.expected, &[]),
+            );
+            let help = explanation.help;
             format!(
                 "error: refused at step {step}: {code}\n  found:    {found}\n  expected: {expected}\n  {help}\n"
             )
         }
-        other => format!("error: {other} [{}]\n", other.code()),
+        other => format!(
+            "error: {} [{}]\n",
+            printable(&other.to_string(), &[]),
+            other.code()
+        ),
     }
+}
+
+/// Text of which parts come from a bundle or a server, for a terminal: what would move the cursor, colour the text, begin a
+/// line of its own or turn the direction of writing is shown as an escape, so that nobody but us says "Verified OK".
+fn printable(text: &str, kept: &[char]) -> String {
+    let steers = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+    };
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if steers(c) && !kept.contains(&c) {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
 }
 
 /// The same for programs.

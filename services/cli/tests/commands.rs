@@ -454,6 +454,30 @@ fn a_token_is_never_echoed() {
 }
 
 #[test]
+fn a_bundle_does_not_write_to_the_terminal_in_our_name() {
+    let desk = Desk::with_signature();
+    let good = std::fs::read_to_string(desk.dir.path().join("bundle.json")).expect("it is there");
+    let forged = "\\u001b[2K\\nVerified OK\\u202e";
+    for bundle in [
+        good.replacen('{', &format!("{{\"{forged}\":1,"), 1),
+        good.replacen("\"mediaType\":\"", &format!("\"mediaType\":\"{forged}"), 1),
+    ] {
+        desk.put("bundle.json", bundle);
+        let inspect = "bundle inspect bundle.json".to_owned();
+        for line in [format!("verify-blob artifact {}", by_jane()), inspect] {
+            let outcome = desk.run(&line);
+            let said = outcome.stderr + &outcome.stdout;
+            assert_eq!(outcome.code, 1, "{line}: {said}");
+            assert!(said.contains("Verified OK"), "{line}: {said}");
+            assert!(
+                !said.contains(['\u{1b}', '\u{202e}']) && !said.contains("\nVerified OK"),
+                "{line}: {said}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_bundle_can_be_looked_at() {
     let desk = Desk::with_signature();
     let words = desk.run("bundle inspect bundle.json");
