@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use sealwright_crypto::{Algorithm, KeyType, PrivateKey, base64, sha256};
-use sealwright_integration_tests::{Daemon, Tool, artifact, binary, http, signal};
+use sealwright_integration_tests::{Daemon, Tool, artifact, binary, http, signal, skipped};
 use serde_json::{Value, json};
 
 fn dev(dir: &std::path::Path) -> anyhow::Result<Child> {
@@ -74,6 +74,31 @@ fn of_several_first_starts_on_one_directory_one_serves() -> anyhow::Result<()> {
     }
     ensure!(serving == 1, "{serving} serve");
     Daemon::on(&dir, &[])?;
+    Ok(())
+}
+
+/// Yesterday the authority's certificate was not valid; an hour ago a timestamp of now was not yet true.
+#[test]
+fn a_clock_set_back_is_named_and_harms_nothing() -> anyhow::Result<()> {
+    let test = "a_clock_set_back_is_named_and_harms_nothing";
+    if Command::new("faketime").arg("--version").output().is_err() {
+        skipped(test, "faketime is not installed");
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let dir = folder.path().join("dev");
+    let (_artifacts, file) = artifact(b"signed before the clock was set back")?;
+    let daemon = Daemon::on(&dir, &[])?;
+    let bundle = daemon.sign(&file)?;
+    drop(daemon);
+    let mut command = Command::new("faketime");
+    command.args(["-f", "-1d"]).arg(binary("sealwrightd"));
+    let refused = Daemon::command(command, &dir, &[]);
+    let said = refused.err().context("it serves")?.to_string();
+    ensure!(said.contains("set the clock right"), "{said}");
+    let daemon = Daemon::on(&dir, &[])?;
+    daemon.verify(&file, &bundle)?.success()?;
+    daemon.sign(&file)?;
     Ok(())
 }
 

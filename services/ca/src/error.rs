@@ -101,7 +101,7 @@ pub enum ChainProblem {
     },
     /// A certificate is not valid now.
     #[error(
-        "certificate {at} is valid from {not_before} to {not_after} (Unix seconds), not at {now}"
+        "certificate {at} is valid from {not_before} to {not_after} (Unix seconds), and the clock says {now}; set the clock right, or bring a certificate that is valid"
     )]
     NotValid {
         /// Its position.

@@ -73,7 +73,9 @@ pub enum ChainProblem {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(crate) enum TimeNotAvailable {
     /// The clock is behind a time that was already vouched for.
-    #[error("the clock is {seconds} s behind a time already given out")]
+    #[error(
+        "the clock is {seconds} s behind a time already given out; timestamps never go backwards, so set the clock right"
+    )]
     ClockBehind {
         /// By how many seconds.
         seconds: i64,
