@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::json::rfc3339;
 
-/// The checks of verification in the order in which they run (client specification 2.2).
+/// The checks of verification in the order in which they run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]

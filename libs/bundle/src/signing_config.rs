@@ -1,7 +1,7 @@
 //! The Sigstore signing configuration: which services to sign with, and how to choose among them.
 //!
-//! The choice is a function of the configuration, the versions a client speaks and the time
-//! (client specification 1.7). Calling the chosen services is the SDK's.
+//! The choice is a function of the configuration, the versions a client speaks and the time.
+//! Calling the chosen services is the SDK's.
 
 use sealwright_proto::trustroot::v1 as proto;
 

@@ -1,6 +1,6 @@
 //! Signing: from a token or a key to a bundle that verifies.
 //!
-//! The life of a keyless signature (client specification 1.3): services are chosen (S0), the token is read (S1), a key is
+//! The life of a keyless signature: services are chosen (S0), the token is read (S1), a key is
 //! made (S2) and certified (S3), the certificate checked (S4); then for each artifact: digest (S5), signature (S6), timestamp
 //! (S7) and log entry (S8) at the same time, since both need the signature alone; the finished bundle is verified by the code
 //! every verifier runs (S9) before anybody sees it. The key is wiped with the session (S10).

@@ -100,7 +100,7 @@ pub fn base_url(text: &str) -> Result<String, Error> {
     {
         return Err(refuse("only scheme, host and port are allowed"));
     }
-    // Paths of the services are fixed below the host (DESIGN section 2).
+    // Paths of the services are fixed below the host.
     if url.path() != "/" {
         return Err(refuse("a path is not supported"));
     }
