@@ -430,6 +430,9 @@ pub(crate) struct Writer {
     segments: Arc<Segments>,
     key: ChecksumKey,
     current: Option<Current>,
+    /// The full segment, with its last tree size, whose successor holds no durable frame yet. Until it does, the last frame
+    /// of the log is in there, and it must not be recycled.
+    succeeded: Option<(u64, u64)>,
 }
 
 #[derive(Debug)]
@@ -488,6 +491,7 @@ impl Writer {
             segments,
             key,
             current,
+            succeeded: None,
         })
     }
 
@@ -522,7 +526,7 @@ impl Writer {
                 return Err(Error::corrupt(segment_path(ordinal), problem));
             }
             if let Some(full) = self.current.replace(current) {
-                self.segments.seal(full.ordinal, full.size);
+                self.succeeded = Some((full.ordinal, full.size));
             }
         }
         let Some(current) = self.current.as_mut() else {
@@ -545,6 +549,9 @@ impl Writer {
             .map_err(|error| Error::disk("syncing", &path, error))?;
         current.at += bytes.len() as u64;
         current.size = frame.end_index();
+        if let Some((ordinal, size)) = self.succeeded.take() {
+            self.segments.seal(ordinal, size);
+        }
         Ok(Appended::Durable)
     }
 }
@@ -716,6 +723,115 @@ mod tests {
         assert_eq!(fixture.seqs(), [7, 8, 9]);
         fixture.write(10, 13, 20_000);
         assert_eq!(fixture.seqs(), (7..=13).collect::<Vec<_>>());
+    }
+
+    /// The disk has no room for writes once it is told so; everything else it does.
+    #[derive(Debug)]
+    struct NoRoom {
+        inner: Arc<FileDisk>,
+        full: Arc<std::sync::atomic::AtomicBool>,
+    }
+
+    #[derive(Debug)]
+    struct NoRoomSegment {
+        inner: Box<dyn Segment>,
+        full: Arc<std::sync::atomic::AtomicBool>,
+    }
+
+    impl Segment for NoRoomSegment {
+        fn len(&self) -> u64 {
+            self.inner.len()
+        }
+
+        fn read(&self) -> std::io::Result<Vec<u8>> {
+            self.inner.read()
+        }
+
+        fn write(&self, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
+            if self.full.load(std::sync::atomic::Ordering::SeqCst) {
+                return Err(std::io::ErrorKind::StorageFull.into());
+            }
+            self.inner.write(offset, bytes)
+        }
+
+        fn sync(&self) -> std::io::Result<()> {
+            self.inner.sync()
+        }
+    }
+
+    impl NoRoom {
+        fn segment(&self, inner: Box<dyn Segment>) -> Box<dyn Segment> {
+            let full = Arc::clone(&self.full);
+            Box::new(NoRoomSegment { inner, full })
+        }
+    }
+
+    impl Disk for NoRoom {
+        fn lock(&self, path: &str) -> std::io::Result<Box<dyn Debug + Send + Sync>> {
+            self.inner.lock(path)
+        }
+
+        fn list(&self, folder: &str) -> std::io::Result<Vec<String>> {
+            self.inner.list(folder)
+        }
+
+        fn read(&self, path: &str) -> std::io::Result<Option<Vec<u8>>> {
+            self.inner.read(path)
+        }
+
+        fn put(&self, files: &[(String, Vec<u8>)]) -> std::io::Result<()> {
+            self.inner.put(files)
+        }
+
+        fn write_at(&self, path: &str, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
+            self.inner.write_at(path, offset, bytes)
+        }
+
+        fn remove(&self, path: &str) -> std::io::Result<()> {
+            self.inner.remove(path)
+        }
+
+        fn rename(&self, from: &str, to: &str) -> std::io::Result<()> {
+            self.inner.rename(from, to)
+        }
+
+        fn create_segment(&self, path: &str, len: u64) -> std::io::Result<Box<dyn Segment>> {
+            Ok(self.segment(self.inner.create_segment(path, len)?))
+        }
+
+        fn open_segment(&self, path: &str) -> std::io::Result<Box<dyn Segment>> {
+            Ok(self.segment(self.inner.open_segment(path)?))
+        }
+    }
+
+    #[test]
+    fn the_last_durable_frame_stays_until_a_later_one_is_durable() {
+        let fixture = Fixture::new();
+        let full = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let disk = NoRoom {
+            inner: fixture.disk.clone(),
+            full: Arc::clone(&full),
+        };
+        let scan = fixture.scan().unwrap().0;
+        let mut writer = Writer::open(Arc::new(disk), KEY, SEGMENT, 0, scan).unwrap();
+        let mut append =
+            |seq: u64| writer.append(&frame(seq, seq - 1, &[&vec![seq as u8; 20_000]]));
+        for seq in 1..=3 {
+            append(seq).unwrap();
+        }
+        full.store(true, std::sync::atomic::Ordering::SeqCst);
+        assert_eq!(
+            append(4).unwrap(),
+            Appended::Refused,
+            "it begins a new segment"
+        );
+        writer.segments().maintain(3).unwrap();
+        assert_eq!(fixture.seqs(), [1, 2, 3], "a start finds what was shown");
+
+        full.store(false, std::sync::atomic::Ordering::SeqCst);
+        writer.append(&frame(4, 3, &[&vec![4; 20_000]])).unwrap();
+        writer.segments().maintain(3).unwrap();
+        assert_eq!(fixture.seqs(), [4]);
     }
 
     /// Found by a test of the whole engine: a spare that was being made while the sequencer made its own got the lower
