@@ -98,8 +98,8 @@ impl FileDisk {
         let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
         let path = self.root.join(TEMPORARY).join(number.to_string());
         let mut file = File::create(&path)?;
-        file.write_all(bytes)?;
-        file.sync_data()?;
+        let written = file.write_all(bytes).and_then(|()| file.sync_data());
+        discard_unless(written, &path)?;
         Ok(path)
     }
 
@@ -108,7 +108,8 @@ impl FileDisk {
         if let Some(folder) = target.parent() {
             make_folder(folder)?;
         }
-        fs::rename(self.write_temporary(bytes)?, target)
+        let temporary = self.write_temporary(bytes)?;
+        discard_unless(fs::rename(&temporary, target), &temporary)
     }
 
     fn open_file(&self, path: &str) -> io::Result<Box<dyn Segment>> {
@@ -228,20 +229,24 @@ impl Disk for FileDisk {
         make_folder(folder)?;
         let temporary = self.write_temporary(&[])?;
         let filled = fill_with_zeros(&temporary, len);
-        if let Err(error) = filled
+        let placed = filled
             .and_then(|()| fs::rename(&temporary, &target))
-            .and_then(|()| sync_folder(folder))
-        {
-            // On a full disk the half-written file must not keep the space that others wait for.
-            let _ = fs::remove_file(&temporary);
-            return Err(error);
-        }
+            .and_then(|()| sync_folder(folder));
+        discard_unless(placed, &temporary)?;
         self.open_file(path)
     }
 
     fn open_segment(&self, path: &str) -> io::Result<Box<dyn Segment>> {
         self.open_file(path)
     }
+}
+
+/// Removes a temporary file when what was to become of it failed: on a full disk, where it is tried again and again, the
+/// leftovers would keep the space and the inodes that others wait for.
+fn discard_unless(done: io::Result<()>, temporary: &Path) -> io::Result<()> {
+    done.inspect_err(|_| {
+        let _ = fs::remove_file(temporary);
+    })
 }
 
 fn fill_with_zeros(path: &Path, len: u64) -> io::Result<()> {
@@ -329,6 +334,16 @@ mod tests {
         disk.remove("public").unwrap();
         disk.remove("public").unwrap();
         assert_eq!(disk.list("public/tile/0").unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_put_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = FileDisk::open(folder.path()).unwrap();
+        let _lock = disk.lock("LOCK").unwrap();
+        disk.put(&[("public/tile".to_owned(), vec![1])]).unwrap();
+        assert!(disk.put(&[("public".to_owned(), vec![1])]).is_err());
+        assert_eq!(disk.list(TEMPORARY).unwrap(), Vec::<String>::new());
     }
 
     #[test]
