@@ -205,8 +205,8 @@ impl Publisher {
             .map_err(|error| Error::disk("writing", first, error))
     }
 
-    /// Files of full tiles and bundles that do not exist yet. One that exists must be the same: it was written by a round
-    /// that a crash interrupted.
+    /// Files of full tiles and bundles. One that exists was put by a round that was interrupted: it must be the same, and it
+    /// is put again, because nobody knows whether its folder was synced.
     fn full_files(&self, overlay: &Overlay) -> Result<Vec<(String, Vec<u8>)>, Error> {
         let mut files = Vec::new();
         for (index, bundle) in &overlay.bundles {
@@ -221,26 +221,20 @@ impl Publisher {
                 tile.bytes(TILE_WIDTH),
             ));
         }
-        let mut missing = Vec::new();
+        let mut compared = Vec::with_capacity(files.len());
         for (id, bytes) in files {
             let path = public_path(id);
-            match self
-                .tree
-                .disk
-                .read(&path)
-                .map_err(|error| Error::disk("reading", &path, error))?
-            {
-                None => missing.push((path, bytes)),
-                Some(existing) if existing == bytes => {}
-                Some(_) => {
-                    return Err(Error::corrupt(
-                        path,
-                        "it differs from what the write-ahead log says",
-                    ));
-                }
+            let existing = self.tree.disk.read(&path);
+            let existing = existing.map_err(|error| Error::disk("reading", &path, error))?;
+            if existing.is_some_and(|existing| existing != bytes) {
+                return Err(Error::corrupt(
+                    path,
+                    "it differs from what the write-ahead log says",
+                ));
             }
+            compared.push((path, bytes));
         }
-        Ok(missing)
+        Ok(compared)
     }
 
     fn partial_files(&self, snapshot: &Snapshot) -> Result<Vec<(String, Vec<u8>)>, Error> {

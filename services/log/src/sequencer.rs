@@ -53,9 +53,10 @@ impl Sequencer {
         let identities: Vec<Hash> = batch.iter().map(|pending| pending.identity).collect();
         match self.commit(batch) {
             Ok(()) => {}
-            Err(error) if error.is_storage_full() => {
+            // Only where nothing was written. A sync that fails for want of space is a failed sync (R3).
+            Err(error @ Error::StorageFull) => {
                 tracing::warn!(%error, "the log's disk is full; entries are refused");
-                self.intake.fail(identities, &Error::StorageFull);
+                self.intake.fail(identities, &error);
                 self.intake.pause_for_full_disk();
             }
             Err(

@@ -740,6 +740,14 @@ struct FaultyDisk {
 #[derive(Debug, Default)]
 struct Faults {
     fail_sync: AtomicBool,
+    /// Syncs of the write-ahead log say that there is no space.
+    full_sync: AtomicBool,
+    /// Files are renamed into place, and then the sync of their folders says that there is no space.
+    full_folders: AtomicBool,
+    /// That has happened.
+    unsynced: AtomicBool,
+    /// Paths of the files that were put and synced.
+    puts: Mutex<Vec<String>>,
     full_segments: AtomicBool,
     full_writes: AtomicBool,
     full_files: AtomicBool,
@@ -804,6 +812,7 @@ impl Segment for FaultySegment {
         if self.faults.fail_sync.load(Ordering::SeqCst) {
             return Err(io::Error::other("input/output error"));
         }
+        Faults::full(&self.faults.full_sync)?;
         self.inner.sync()
     }
 }
@@ -832,7 +841,13 @@ impl Disk for FaultyDisk {
 
     fn put(&self, files: &[(String, Vec<u8>)]) -> io::Result<()> {
         Faults::full(&self.faults.full_files)?;
-        self.inner.put(files)
+        self.inner.put(files)?;
+        Faults::full(&self.faults.full_folders).inspect_err(|_| {
+            Faults::set(&self.faults.unsynced, true);
+        })?;
+        let paths = files.iter().map(|(path, _)| path.clone());
+        self.faults.puts.lock().unwrap().extend(paths);
+        Ok(())
     }
 
     fn write_at(&self, path: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -932,6 +947,48 @@ async fn a_failed_sync_stops_the_log_and_a_restart_recovers() {
     audit_tree(&fixture, &log).await;
     log.shutdown().await;
     fixture.audit_files();
+}
+
+/// A file system that finds room for data at the sync only may say then that there is none: what it kept is as unknown as
+/// after any other failed sync.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_that_fails_for_want_of_space_stops_the_log() {
+    let fixture = Fixture::new(Kind::Rekor);
+    let (disk, faults) = fixture.faulty();
+    let log = fixture.open_on(disk).await;
+    let kept = log.submit(body(0)).await.unwrap();
+    Faults::set(&faults.full_sync, true);
+    let refused = log.submit(body(1)).await.unwrap_err();
+    assert!(matches!(refused, Error::Stopped { .. }), "{refused}");
+    log.shutdown().await;
+    Faults::set(&faults.full_sync, false);
+    let log = fixture.open().await;
+    fixture.audit_later(&log, &kept).await;
+    log.shutdown().await;
+}
+
+/// R4: a file that is in its place is not yet durable there; its folder has to be synced before its segment is reused.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_whose_folder_was_not_synced_are_put_again() {
+    let fixture = Fixture::new(Kind::Rekor);
+    let (disk, faults) = fixture.faulty();
+    let log = fixture.open_on(disk).await;
+    Faults::set(&faults.full_folders, true);
+    submit_all(&log, 0..300).await;
+    let bundle = fixture.folder.path().join("public/tile/entries/000");
+    while !bundle.exists() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Faults::set(&faults.unsynced, false);
+    while !faults.unsynced.load(Ordering::SeqCst) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Faults::set(&faults.full_folders, false);
+    log.shutdown().await;
+    let puts = faults.puts.lock().unwrap();
+    for path in ["public/tile/entries/000", "public/tile/0/000"] {
+        assert!(puts.iter().any(|put| put == path), "{path}: {puts:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
