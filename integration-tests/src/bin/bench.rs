@@ -18,8 +18,11 @@ use sealwright_crypto::{Algorithm, HashAlgorithm, KeyType, PrivateKey, base64};
 use sealwright_integration_tests::{Daemon, EMAIL, Tool, http};
 use serde_json::json;
 
+/// One part of the benchmark.
+type Part = fn(&Daemon) -> anyhow::Result<()>;
+
 /// Parts by name, in their order; `bench certificates timestamps` runs two of them.
-const PARTS: [(&str, fn(&Daemon) -> anyhow::Result<()>); 5] = [
+const PARTS: [(&str, Part); 5] = [
     ("sign", sign_and_verify),
     ("lone-entry", lone_entry),
     ("entries", entries),
