@@ -2,12 +2,11 @@
 
 use sealwright_bundle::Bundle;
 use sealwright_bundle::bundle::{Content, LogEntry, SignerMaterial};
+use sealwright_bundle::verdict::UnixTime;
 use sealwright_crypto::base64;
 use sealwright_pki::certificate::{Certificate, GeneralName};
 use sealwright_pki::timestamp;
 use serde_json::{Map, Value, json};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 /// The extension in which Fulcio-like authorities keep the issuer, as a UTF-8 string in DER.
 const ISSUER_V2: &str = "1.3.6.1.4.1.57264.1.8";
@@ -25,12 +24,10 @@ pub fn inspect(bundle: &Bundle) -> Value {
     })
 }
 
-/// Seconds as RFC 3339.
+/// Unix seconds as RFC 3339, written as verdicts write them.
 #[must_use]
 pub fn rfc3339(unix: i64) -> String {
-    let time = OffsetDateTime::from_unix_timestamp(unix).ok();
-    time.and_then(|time| time.format(&Rfc3339).ok())
-        .unwrap_or_else(|| format!("Unix time {unix}"))
+    UnixTime(unix).to_string()
 }
 
 fn signer(material: &SignerMaterial) -> Value {
