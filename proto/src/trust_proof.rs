@@ -29,3 +29,20 @@ impl Material {
         message
     }
 }
+
+/// Bytes of a challenge that a service answers: fewer could be guessed, more are no challenge. The trust service sends 32.
+const CHALLENGE_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
+
+impl DescribeRequest {
+    /// The challenge, or the sentence with which a service refuses one that is too short or too long.
+    pub fn accepted_challenge(&self) -> Result<&[u8], String> {
+        let found = self.challenge.len();
+        if CHALLENGE_BYTES.contains(&found) {
+            return Ok(&self.challenge);
+        }
+        let (least, most) = (CHALLENGE_BYTES.start(), CHALLENGE_BYTES.end());
+        Err(format!(
+            "The challenge must have {least} to {most} bytes, not {found}"
+        ))
+    }
+}

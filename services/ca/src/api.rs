@@ -34,9 +34,6 @@ const PEM_CHAIN: &str = "application/pem-certificate-chain";
 /// Metadata in which gRPC callers may send the token beside the message.
 const TOKEN_METADATA: &str = "oidcidentitytoken";
 
-/// What the challenge of a proof of possession may have, in octets; the trust service sends 32.
-const CHALLENGE_OCTETS: std::ops::RangeInclusive<usize> = 16..=64;
-
 /// The public routes.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
     let mut routes = Router::new()
@@ -346,15 +343,11 @@ impl TrustMaterial for Rpc {
         &self,
         request: tonic::Request<DescribeRequest>,
     ) -> Result<tonic::Response<DescribeResponse>, tonic::Status> {
-        let challenge = request.into_inner().challenge;
-        if !CHALLENGE_OCTETS.contains(&challenge.len()) {
-            let message = format!(
-                "The challenge must have 16 to 64 bytes, not {}",
-                challenge.len()
-            );
-            return Err(ServiceError::new(Reason::MalformedRequest, message).into());
-        }
-        let material = self.0.material(&challenge).await?;
+        let request = request.into_inner();
+        let challenge = request
+            .accepted_challenge()
+            .map_err(|message| ServiceError::new(Reason::MalformedRequest, message))?;
+        let material = self.0.material(challenge).await?;
         Ok(tonic::Response::new(DescribeResponse {
             materials: vec![material],
         }))

@@ -15,9 +15,6 @@ use crate::error::Error;
 use crate::kind::Kind;
 use crate::log::Log;
 
-/// What a challenge may have, in bytes; the trust service sends 32.
-const CHALLENGE_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
-
 /// A log with what clients are told of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Described {
@@ -65,17 +62,13 @@ impl TrustMaterial for Rpc {
         &self,
         request: tonic::Request<DescribeRequest>,
     ) -> Result<tonic::Response<DescribeResponse>, tonic::Status> {
-        let challenge = request.into_inner().challenge;
-        if !CHALLENGE_BYTES.contains(&challenge.len()) {
-            let message = format!(
-                "The challenge must have 16 to 64 bytes, not {}",
-                challenge.len()
-            );
-            return Err(ServiceError::new(Reason::MalformedRequest, message).into());
-        }
+        let request = request.into_inner();
+        let challenge = request
+            .accepted_challenge()
+            .map_err(|message| ServiceError::new(Reason::MalformedRequest, message))?;
         let mut materials = Vec::new();
         for log in self.0.iter() {
-            materials.push(log.material(&challenge).await.map_err(ServiceError::from)?);
+            materials.push(log.material(challenge).await.map_err(ServiceError::from)?);
         }
         Ok(tonic::Response::new(DescribeResponse { materials }))
     }

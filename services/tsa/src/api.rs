@@ -58,9 +58,6 @@ const NEVER_CACHED: [(HeaderName, HeaderValue); 4] = [
     ),
 ];
 
-/// What the challenge of a proof of possession may have, in octets; the trust service sends 32.
-const CHALLENGE_OCTETS: std::ops::RangeInclusive<usize> = 16..=64;
-
 /// The public routes.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
     let routes = Router::new()
@@ -244,17 +241,11 @@ impl TrustMaterial for Rpc {
         &self,
         request: tonic::Request<DescribeRequest>,
     ) -> Result<tonic::Response<DescribeResponse>, tonic::Status> {
-        let challenge = request.into_inner().challenge;
-        if !CHALLENGE_OCTETS.contains(&challenge.len()) {
-            let message = format!(
-                "The challenge must have 16 to 64 bytes, not {}",
-                challenge.len()
-            );
-            return Err(
-                ServiceError::new(sealwright_host::Reason::MalformedRequest, message).into(),
-            );
-        }
-        let material = self.0.material(&challenge).await?;
+        let request = request.into_inner();
+        let challenge = request.accepted_challenge().map_err(|message| {
+            ServiceError::new(sealwright_host::Reason::MalformedRequest, message)
+        })?;
+        let material = self.0.material(challenge).await?;
         Ok(tonic::Response::new(DescribeResponse {
             materials: vec![material],
         }))
