@@ -15,7 +15,7 @@ help:
 	@echo "make test    everything a code change can break"
 	@echo "make lint    formatting, clippy, documentation, dependency rules"
 	@echo "make bench   figures, in under 10 minutes"
-	@echo "make soak    long proofs, resumable; SOAK_HOURS sets the size (default 1)"
+	@echo "make soak    long proofs, resumable; SOAK_MINUTES sets the size (default 60)"
 
 demo: packages
 	$(CARGO) build --release -j $(JOBS) -p sealwright-stack -p sealwright-cli
