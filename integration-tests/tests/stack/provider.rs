@@ -180,3 +180,38 @@ fn an_approved_login_gives_tokens_once_and_only_with_the_verifier() -> anyhow::R
     );
     Ok(())
 }
+
+/// CORS is off everywhere: what is public is public to programs, and no page of another site is told that it may read.
+#[test]
+fn no_door_is_open_to_pages_of_other_origins() -> anyhow::Result<()> {
+    let daemon = Daemon::fresh()?;
+    let (_dir, file) = sealwright_integration_tests::artifact(b"something to read")?;
+    daemon.sign(&file)?;
+    let endpoints = daemon.endpoints();
+    for url in [
+        format!("{}/api/v2/checkpoint", endpoints.log),
+        format!("{}/api/v2/tile/0/000.p/1", endpoints.log),
+        format!("{}/api/v2/tile/entries/000.p/1", endpoints.log),
+        format!("{}/checkpoint", endpoints.ct),
+        format!("{}/tile/data/000.p/1", endpoints.ct),
+        format!("{}/ct/v1/get-sth", endpoints.ct),
+        format!("{}/timestamp.json", endpoints.tuf),
+        format!("{}/1.root.json", endpoints.tuf),
+        format!("{}/api/v2/trustBundle", endpoints.ca),
+        format!("{}/certchain", endpoints.tsa),
+        format!("{}/.well-known/openid-configuration", endpoints.oidc),
+        format!("{}/", endpoints.console.trim_end_matches('/')),
+    ] {
+        let response = http()
+            .get(&url)
+            .header("origin", "https://evil.example")
+            .send()?;
+        assert_eq!(response.status(), 200, "{url}");
+        let opened = response
+            .headers()
+            .keys()
+            .find(|name| name.as_str().starts_with("access-control-"));
+        assert!(opened.is_none(), "{url} sends {opened:?}");
+    }
+    Ok(())
+}

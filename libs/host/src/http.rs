@@ -3,8 +3,7 @@
 //! Every refusal is a [`ServiceError`], so that all doors answer in the same envelope.
 
 use ::http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE,
-    X_CONTENT_TYPE_OPTIONS,
+    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS,
 };
 use ::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::body::Body;
@@ -190,15 +189,6 @@ pub fn cache_for(mut response: Response, seconds: u32) -> Response {
         CACHE_CONTROL,
         value.unwrap_or(HeaderValue::from_static("no-store")),
     );
-    response
-}
-
-/// Lets web pages of any origin read a response; only for content that is public by its nature.
-#[must_use]
-pub fn allow_any_origin(mut response: Response) -> Response {
-    response
-        .headers_mut()
-        .insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     response
 }
 

@@ -1,11 +1,12 @@
 //! Reads over HTTP: checkpoints, tiles, entry bundles, issuers (C2SP tlog-tiles and static-ct-api).
 //!
 //! A tile of a given width never changes, so it may be kept for good; a checkpoint is asked for again each time; what
-//! does not exist yet is never kept. Everything here is public by its nature, and open to web pages of any origin.
+//! does not exist yet is never kept. No CORS header is sent: whoever wants pages of another site to read lets them in at
+//! the proxy in front.
 
 use axum::Router;
 use axum::extract::{Path, Request, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::get;
 use bytes::Bytes;
 use http::header::{ETAG, IF_NONE_MATCH};
@@ -96,19 +97,19 @@ async fn issuer(
         .and_then(|bytes| bytes.try_into().ok())
         .ok_or_else(|| malformed("An issuer is named by 64 lower-case hexadecimal digits"))?;
     let certificate = log.issuer(&fingerprint).await?;
-    Ok(public(host_http::immutable(host_http::bytes(
+    Ok(host_http::immutable(host_http::bytes(
         StatusCode::OK,
         PKIX_CERT,
         certificate,
-    ))))
+    )))
 }
 
 fn checkpoint(log: &Log) -> Response {
-    public(host_http::no_cache(host_http::bytes(
+    host_http::no_cache(host_http::bytes(
         StatusCode::OK,
         TEXT,
         log.tree_head().checkpoint,
-    )))
+    ))
 }
 
 async fn tile(log: &Log, path: &str, headers: &HeaderMap) -> Result<Response, ServiceError> {
@@ -138,15 +139,11 @@ fn entity_tag(log: &Log, id: &TileId) -> String {
 }
 
 fn tagged(response: Response, tag: String) -> Response {
-    let mut response = public(host_http::immutable(response));
+    let mut response = host_http::immutable(response);
     if let Ok(tag) = HeaderValue::try_from(tag) {
         response.headers_mut().insert(ETAG, tag);
     }
     response
-}
-
-fn public(response: Response) -> Response {
-    host_http::allow_any_origin(response).into_response()
 }
 
 fn malformed(message: impl Into<std::borrow::Cow<'static, str>>) -> ServiceError {
@@ -157,6 +154,7 @@ fn malformed(message: impl Into<std::borrow::Cow<'static, str>>) -> ServiceError
 mod tests {
     use std::sync::Arc;
 
+    use axum::response::IntoResponse as _;
     use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE};
     use sealwright_crypto::{KeyType, MemorySigner, PrivateKey};
     use sealwright_host::clock::ManualClock;
@@ -202,7 +200,7 @@ mod tests {
         let response = checkpoint(&log);
         assert_eq!(header(&response, CACHE_CONTROL), "no-cache");
         assert_eq!(header(&response, CONTENT_TYPE), "text/plain; charset=utf-8");
-        assert_eq!(header(&response, ACCESS_CONTROL_ALLOW_ORIGIN), "*");
+        assert!(!response.headers().contains_key(ACCESS_CONTROL_ALLOW_ORIGIN));
 
         for path in ["0/000.p/1", "entries/000.p/1"] {
             let response = tile(&log, path, &HeaderMap::new()).await.unwrap();
