@@ -15,7 +15,9 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
+use sealwright_crypto::{Algorithm, HashAlgorithm, PrivateKey, base64};
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 /// The identity that test tokens carry unless a test needs another.
 pub const EMAIL: &str = "dev@example.com";
@@ -502,6 +504,36 @@ pub fn http() -> reqwest::blocking::Client {
         .no_proxy()
         .build()
         .expect("plain HTTP needs nothing")
+}
+
+/// A hashedrekord request of a P-256 key over `message`.
+pub fn entry_request(key: &PrivateKey, message: &[u8]) -> anyhow::Result<Value> {
+    let digest = HashAlgorithm::Sha256.digest(message);
+    let signature = key.sign_digest(Algorithm::EcdsaP256Sha256, &digest)?;
+    Ok(json!({"hashedRekordRequestV002": {
+        "digest": base64::encode(digest.as_bytes()),
+        "signature": {"content": base64::encode(&signature), "verifier": {
+            "publicKey": {"rawBytes": base64::encode(key.public_key().spki_der())},
+            "keyDetails": "PKIX_ECDSA_P256_SHA_256",
+        }},
+    }}))
+}
+
+/// A request for a certificate whose proof of possession is `algorithm` over `challenge`.
+pub fn certificate_request(
+    token: &str,
+    key: &PrivateKey,
+    algorithm: Algorithm,
+    challenge: &str,
+) -> anyhow::Result<Value> {
+    let proof = key.sign(algorithm, challenge.as_bytes())?;
+    Ok(json!({
+        "credentials": {"oidcIdentityToken": token},
+        "publicKeyRequest": {
+            "publicKey": {"algorithm": "ECDSA", "content": key.public_key().to_pem()},
+            "proofOfPossession": base64::encode(&proof),
+        },
+    }))
 }
 
 /// A scratch directory with one artifact in it.

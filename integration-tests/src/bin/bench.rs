@@ -14,9 +14,8 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use sealwright_crypto::{Algorithm, HashAlgorithm, KeyType, PrivateKey, base64};
-use sealwright_integration_tests::{Daemon, EMAIL, Tool, http};
-use serde_json::json;
+use sealwright_crypto::{Algorithm, KeyType, PrivateKey};
+use sealwright_integration_tests::{Daemon, EMAIL, Tool, certificate_request, entry_request, http};
 
 /// One part of the benchmark.
 type Part = fn(&Daemon) -> anyhow::Result<()>;
@@ -173,15 +172,7 @@ fn entry_bodies(count: usize) -> anyhow::Result<Vec<String>> {
     let key = PrivateKey::generate(KeyType::EcP256)?;
     let salt: [u8; 16] = sealwright_crypto::random_bytes();
     let body = |n: usize| {
-        let digest = HashAlgorithm::Sha256.digest(&[&salt[..], &n.to_be_bytes()].concat());
-        let signature = key.sign_digest(Algorithm::EcdsaP256Sha256, &digest)?;
-        let request = json!({"hashedRekordRequestV002": {
-            "digest": base64::encode(digest.as_bytes()),
-            "signature": {"content": base64::encode(&signature), "verifier": {
-                "publicKey": {"rawBytes": base64::encode(key.public_key().spki_der())},
-                "keyDetails": "PKIX_ECDSA_P256_SHA_256",
-            }},
-        }});
+        let request = entry_request(&key, &[&salt[..], &n.to_be_bytes()].concat())?;
         Ok(request.to_string())
     };
     (0..count).map(body).collect()
@@ -296,14 +287,7 @@ fn certificates(daemon: &Daemon) -> anyhow::Result<()> {
     for clients in [1, 16, 64] {
         let body = |_| {
             let key = PrivateKey::generate(KeyType::EcP256)?;
-            let proof = key.sign(Algorithm::EcdsaP256Sha256, EMAIL.as_bytes())?;
-            let request = json!({
-                "credentials": {"oidcIdentityToken": token},
-                "publicKeyRequest": {
-                    "publicKey": {"algorithm": "ECDSA", "content": key.public_key().to_pem()},
-                    "proofOfPossession": base64::encode(&proof),
-                },
-            });
+            let request = certificate_request(&token, &key, Algorithm::EcdsaP256Sha256, EMAIL)?;
             Ok(request.to_string().into_bytes())
         };
         let bodies = (0..2000).map(body).collect::<anyhow::Result<Vec<_>>>()?;

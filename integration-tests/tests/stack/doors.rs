@@ -7,7 +7,7 @@ use std::{
 };
 
 use sealwright_crypto::{Algorithm, HashAlgorithm, KeyType, PrivateKey, base64};
-use sealwright_integration_tests::{Daemon, EMAIL, http};
+use sealwright_integration_tests::{Daemon, EMAIL, certificate_request, entry_request, http};
 use serde_json::{Value, json};
 
 /// Status and reason code of an answer, whose envelope must be whole.
@@ -40,22 +40,6 @@ fn verdict(response: reqwest::blocking::Response) -> anyhow::Result<(u16, String
     ))
 }
 
-fn key_request(
-    token: &str,
-    key: &PrivateKey,
-    algorithm: Algorithm,
-    challenge: &str,
-) -> anyhow::Result<Value> {
-    let proof = key.sign(algorithm, challenge.as_bytes())?;
-    Ok(json!({
-        "credentials": {"oidcIdentityToken": token},
-        "publicKeyRequest": {
-            "publicKey": {"algorithm": "ECDSA", "content": key.public_key().to_pem()},
-            "proofOfPossession": base64::encode(&proof),
-        },
-    }))
-}
-
 #[test]
 fn the_certificate_authority_says_what_was_wrong() -> anyhow::Result<()> {
     let daemon = Daemon::fresh()?;
@@ -74,7 +58,7 @@ fn the_certificate_authority_says_what_was_wrong() -> anyhow::Result<()> {
         assert_eq!(found, (status, reason.to_owned()), "{case}");
     };
     let key = PrivateKey::generate(KeyType::EcP256)?;
-    let with = |token: &str| key_request(token, &key, Algorithm::EcdsaP256Sha256, EMAIL);
+    let with = |token: &str| certificate_request(token, &key, Algorithm::EcdsaP256Sha256, EMAIL);
     let token = daemon.token()?;
 
     expect(
@@ -157,7 +141,7 @@ fn the_certificate_authority_says_what_was_wrong() -> anyhow::Result<()> {
     request["publicKeyRequest"]["publicKey"]["content"] =
         "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n".into();
     expect(post(&request)?, 400, "KEY_UNREADABLE", "no key in PEM");
-    let wrong = key_request(&token, &key, Algorithm::EcdsaP256Sha256, "eve@example.com")?;
+    let wrong = certificate_request(&token, &key, Algorithm::EcdsaP256Sha256, "eve@example.com")?;
     expect(
         post(&wrong)?,
         400,
@@ -170,7 +154,7 @@ fn the_certificate_authority_says_what_was_wrong() -> anyhow::Result<()> {
         hash: HashAlgorithm::Sha256,
     };
     expect(
-        post(&key_request(&token, &small, algorithm, EMAIL)?)?,
+        post(&certificate_request(&token, &small, algorithm, EMAIL)?)?,
         400,
         "KEY_REFUSED",
         "RSA 2048",
@@ -210,15 +194,7 @@ fn the_log_says_what_was_wrong() -> anyhow::Result<()> {
     let url = format!("{base}/api/v2/log/entries");
     let post = |body: &Value| verdict(http().post(&url).json(body).send()?);
     let key = PrivateKey::generate(KeyType::EcP256)?;
-    let digest = HashAlgorithm::Sha256.digest(b"entry");
-    let signature = key.sign_digest(Algorithm::EcdsaP256Sha256, &digest)?;
-    let good = json!({"hashedRekordRequestV002": {
-        "digest": base64::encode(digest.as_bytes()),
-        "signature": {"content": base64::encode(&signature), "verifier": {
-            "publicKey": {"rawBytes": base64::encode(key.public_key().spki_der())},
-            "keyDetails": "PKIX_ECDSA_P256_SHA_256",
-        }},
-    }});
+    let good = entry_request(&key, b"entry")?;
     let bent = |pointer: &str, value: Value| {
         let mut request = good.clone();
         *request.pointer_mut(pointer).expect(pointer) = value;

@@ -14,15 +14,17 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use rand::{Rng as _, SeedableRng as _};
-use sealwright_crypto::{Algorithm, HashAlgorithm, KeyType, PrivateKey, PublicKey, base64};
-use sealwright_integration_tests::{Daemon, EMAIL, Endpoints, Tool, http, skipped};
+use sealwright_crypto::{Algorithm, KeyType, PrivateKey, PublicKey, base64};
+use sealwright_integration_tests::{
+    Daemon, EMAIL, Endpoints, Tool, certificate_request, entry_request, http, skipped,
+};
 use sealwright_pki::certificate::Certificate;
 use sealwright_tlog::{
     checkpoint::Checkpoint,
     hash::{Hash, leaf_hash, merkle_tree_hash},
     note::NoteKey,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// A receipt of the signature log, as a client keeps it.
 #[derive(Clone)]
@@ -58,16 +60,8 @@ fn number(text: &Value) -> anyhow::Result<u64> {
 }
 
 /// One fresh entry for the signature log.
-fn entry_request(key: &PrivateKey, unique: u64) -> anyhow::Result<Value> {
-    let digest = HashAlgorithm::Sha256.digest(&unique.to_be_bytes());
-    let signature = key.sign_digest(Algorithm::EcdsaP256Sha256, &digest)?;
-    Ok(json!({"hashedRekordRequestV002": {
-        "digest": base64::encode(digest.as_bytes()),
-        "signature": {"content": base64::encode(&signature), "verifier": {
-            "publicKey": {"rawBytes": base64::encode(key.public_key().spki_der())},
-            "keyDetails": "PKIX_ECDSA_P256_SHA_256",
-        }},
-    }}))
+fn numbered_entry(key: &PrivateKey, unique: u64) -> anyhow::Result<Value> {
+    entry_request(key, &unique.to_be_bytes())
 }
 
 fn receipt(answer: &Value) -> anyhow::Result<Receipt> {
@@ -108,7 +102,7 @@ fn write_entries(
     let client = http();
     while !stop.load(Ordering::Relaxed) {
         let request =
-            entry_request(&key, unique.fetch_add(1, Ordering::Relaxed)).expect("a request");
+            numbered_entry(&key, unique.fetch_add(1, Ordering::Relaxed)).expect("a request");
         let answer = client
             .post(format!("{}/api/v2/log/entries", endpoints.log))
             .json(&request)
@@ -159,17 +153,6 @@ fn promise(chain: &[String]) -> anyhow::Result<Promise> {
     })
 }
 
-fn certificate_request(token: &str, key: &PrivateKey) -> anyhow::Result<Value> {
-    let proof = key.sign(Algorithm::EcdsaP256Sha256, EMAIL.as_bytes())?;
-    Ok(json!({
-        "credentials": {"oidcIdentityToken": token},
-        "publicKeyRequest": {
-            "publicKey": {"algorithm": "ECDSA", "content": key.public_key().to_pem()},
-            "proofOfPossession": base64::encode(&proof),
-        },
-    }))
-}
-
 fn request_certificates(
     endpoints: &Endpoints,
     token: &str,
@@ -179,7 +162,8 @@ fn request_certificates(
     let client = http();
     while !stop.load(Ordering::Relaxed) {
         let key = PrivateKey::generate(KeyType::EcP256).expect("a key");
-        let request = certificate_request(token, &key).expect("a request");
+        let request =
+            certificate_request(token, &key, Algorithm::EcdsaP256Sha256, EMAIL).expect("a request");
         let Ok(answer) = client
             .post(format!("{}/api/v2/signingCert", endpoints.ca))
             .json(&request)
@@ -240,6 +224,7 @@ fn read_tree(base: &str, origin: &str, key: NoteKey) -> anyhow::Result<Tree> {
     let checkpoint = opened.checkpoint();
     let (size, root) = (checkpoint.size, checkpoint.root);
     let mut leaves = Vec::new();
+    // Paths are written out here, so that a mistake in the server's own path writer cannot agree with itself.
     let tiles = size.div_ceil(256);
     for tile in 0..tiles {
         let width = (size - tile * 256).min(256);
@@ -452,11 +437,11 @@ fn a_resubmitted_entry_gets_its_old_index_also_after_a_restart() -> anyhow::Resu
         let duplicate = answer.headers().contains_key("x-log-duplicate");
         Ok((receipt(&answer.json()?)?, duplicate))
     };
-    let first = entry_request(&key, 1)?;
+    let first = numbered_entry(&key, 1)?;
     let (one, duplicate) = submit(&daemon, &first)?;
     assert!(!duplicate);
     for unique in 2..300 {
-        submit(&daemon, &entry_request(&key, unique)?)?;
+        submit(&daemon, &numbered_entry(&key, unique)?)?;
     }
     let (again, duplicate) = submit(&daemon, &first)?;
     assert!(duplicate && again.index == one.index && again.body == one.body && again.size >= 299);
@@ -515,7 +500,7 @@ fn a_full_disk_stops_receipts_and_corrupts_nothing() -> anyhow::Result<()> {
         let url = format!("{}/api/v2/log/entries", daemon.endpoints().log);
         let answer = client
             .post(url)
-            .json(&entry_request(&key, unique)?)
+            .json(&numbered_entry(&key, unique)?)
             .send()?;
         let status = answer.status().as_u16();
         if status == 201 {
@@ -564,7 +549,7 @@ fn a_full_disk_stops_receipts_and_corrupts_nothing() -> anyhow::Result<()> {
     audit(&daemon, &recorder, &mut BTreeMap::new())?;
     let answer = client
         .post(format!("{}/api/v2/log/entries", daemon.endpoints().log))
-        .json(&entry_request(&key, 9_999_999)?)
+        .json(&numbered_entry(&key, 9_999_999)?)
         .send()?;
     assert_eq!(answer.status(), 201);
     drop(daemon);
@@ -579,7 +564,7 @@ fn fsck_finds_nothing_after_a_crash_and_names_a_flipped_byte() -> anyhow::Result
     let daemon = Daemon::on(&dir, &[])?;
     let key = PrivateKey::generate(KeyType::EcP256)?;
     for unique in 0..300 {
-        let request = entry_request(&key, unique)?;
+        let request = numbered_entry(&key, unique)?;
         assert_eq!(
             http()
                 .post(format!("{}/api/v2/log/entries", daemon.endpoints().log))
