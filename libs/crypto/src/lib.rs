@@ -4,8 +4,8 @@
 //! nothing of X.509 beyond `SubjectPublicKeyInfo`, nothing of files, networks or runtimes. Arithmetic is `aws-lc-rs`;
 //! Ed25519ph, which that library lacks, comes from `ed25519-dalek`.
 //!
-//! Certificates live in `sealwright-pki`, Merkle trees in `sealwright-tlog`, custody of long-lived keys in
-//! `sealwright-keys`.
+//! Certificates live in `sealwright-pki`, Merkle trees in `sealwright-tlog`. Where long-lived keys are held is their
+//! owner's business: whoever can sign implements [`Signer`].
 
 pub mod algorithm;
 pub mod base64;
