@@ -252,12 +252,95 @@ pub struct Endpoints {
     pub ca_tls: Option<String>,
 }
 
+/// What an instance hands to its clients: where it answers, and the files to trust it by. [`Daemon`] and
+/// other forms of an instance dereference to it, so that a test can be run on any of them.
+#[derive(Debug, Clone)]
+pub struct ClientView {
+    files: PathBuf,
+    endpoints: Endpoints,
+}
+
+impl ClientView {
+    /// An instance that answers at `endpoints`, whose files for clients are in the folder `files`.
+    pub fn new(files: PathBuf, endpoints: Endpoints) -> Self {
+        Self { files, endpoints }
+    }
+
+    /// A file for clients.
+    pub fn client_file(&self, name: &str) -> PathBuf {
+        self.files.join(name)
+    }
+
+    /// Base URLs.
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    /// An identity token of its development provider for [`EMAIL`].
+    pub fn token(&self) -> anyhow::Result<String> {
+        self.token_with(&["--email", EMAIL])
+    }
+
+    /// An identity token with other arguments of `sealwright token`.
+    pub fn token_with(&self, args: &[&str]) -> anyhow::Result<String> {
+        let stdout = Tool::sealwright()
+            .args(["token", "--issuer", &self.endpoints.oidc])
+            .args(args)
+            .run()?
+            .success()?;
+        Ok(stdout.trim().to_owned())
+    }
+
+    /// Arguments that make our client trust it.
+    pub fn trust(&self) -> [String; 2] {
+        [
+            "--trust-config".to_owned(),
+            self.client_file("trust_config.json").display().to_string(),
+        ]
+    }
+
+    /// Arguments that make our client accept signatures of [`EMAIL`] only.
+    pub fn identity(&self) -> [String; 4] {
+        [
+            "--certificate-identity".to_owned(),
+            EMAIL.to_owned(),
+            "--certificate-oidc-issuer".to_owned(),
+            self.endpoints.oidc.clone(),
+        ]
+    }
+
+    /// Signs a file keylessly with our client; answers the bundle's path.
+    pub fn sign(&self, artifact: &Path) -> anyhow::Result<PathBuf> {
+        let bundle = artifact.with_extension("sigstore.json");
+        let token = self.token()?;
+        Tool::sealwright()
+            .args(["sign-blob", "--identity-token", "-", "--bundle"])
+            .arg(&bundle)
+            .args(self.trust())
+            .arg(artifact)
+            .run_with_input(token.as_bytes())?
+            .success()?;
+        Ok(bundle)
+    }
+
+    /// Verifies a file with our client.
+    pub fn verify(&self, artifact: &Path, bundle: &Path) -> anyhow::Result<Outcome> {
+        Tool::sealwright()
+            .args(["verify-blob", "--output", "json", "--bundle"])
+            .arg(bundle)
+            .args(self.trust())
+            .args(self.identity())
+            .arg(artifact)
+            .run()
+    }
+}
+
 /// A running `sealwrightd dev`, killed when dropped.
 #[derive(Debug)]
 pub struct Daemon {
     child: Child,
     dir: PathBuf,
-    endpoints: Endpoints,
+    view: ClientView,
     ready_line: String,
     log: PathBuf,
     _temporary: Option<tempfile::TempDir>,
@@ -326,7 +409,7 @@ impl Daemon {
         Ok(Self {
             child,
             dir: dir.to_owned(),
-            endpoints,
+            view: ClientView::new(dir.join("client"), endpoints),
             ready_line,
             log,
             _temporary: None,
@@ -336,16 +419,6 @@ impl Daemon {
     /// Its directory.
     pub fn dir(&self) -> &Path {
         &self.dir
-    }
-
-    /// A file below `DIR/client`.
-    pub fn client_file(&self, name: &str) -> PathBuf {
-        self.dir.join("client").join(name)
-    }
-
-    /// Its base URLs.
-    pub fn endpoints(&self) -> &Endpoints {
-        &self.endpoints
     }
 
     /// The line that said it is ready.
@@ -388,64 +461,6 @@ impl Daemon {
         Ok((ticks(11)? + ticks(12)?) * 10_000)
     }
 
-    /// An identity token of the built-in provider for [`EMAIL`].
-    pub fn token(&self) -> anyhow::Result<String> {
-        self.token_with(&["--email", EMAIL])
-    }
-
-    /// An identity token with other arguments of `sealwright token`.
-    pub fn token_with(&self, args: &[&str]) -> anyhow::Result<String> {
-        let stdout = Tool::sealwright()
-            .args(["token", "--issuer", &self.endpoints.oidc])
-            .args(args)
-            .run()?
-            .success()?;
-        Ok(stdout.trim().to_owned())
-    }
-
-    /// Arguments that make our client trust this stack.
-    pub fn trust(&self) -> [String; 2] {
-        [
-            "--trust-config".to_owned(),
-            self.client_file("trust_config.json").display().to_string(),
-        ]
-    }
-
-    /// Arguments that make our client accept signatures of [`EMAIL`] only.
-    pub fn identity(&self) -> [String; 4] {
-        [
-            "--certificate-identity".to_owned(),
-            EMAIL.to_owned(),
-            "--certificate-oidc-issuer".to_owned(),
-            self.endpoints.oidc.clone(),
-        ]
-    }
-
-    /// Signs a file keylessly with our client; answers the bundle's path.
-    pub fn sign(&self, artifact: &Path) -> anyhow::Result<PathBuf> {
-        let bundle = artifact.with_extension("sigstore.json");
-        let token = self.token()?;
-        Tool::sealwright()
-            .args(["sign-blob", "--identity-token", "-", "--bundle"])
-            .arg(&bundle)
-            .args(self.trust())
-            .arg(artifact)
-            .run_with_input(token.as_bytes())?
-            .success()?;
-        Ok(bundle)
-    }
-
-    /// Verifies a file with our client.
-    pub fn verify(&self, artifact: &Path, bundle: &Path) -> anyhow::Result<Outcome> {
-        Tool::sealwright()
-            .args(["verify-blob", "--output", "json", "--bundle"])
-            .arg(bundle)
-            .args(self.trust())
-            .args(self.identity())
-            .arg(artifact)
-            .run()
-    }
-
     /// Kills it as a power cut would end it, as far as the process can tell.
     pub fn kill(mut self) -> anyhow::Result<PathBuf> {
         self.child.kill()?;
@@ -467,6 +482,14 @@ impl Daemon {
             "sealwrightd did not end within 20 s of SIGTERM\n{}",
             self.stderr()
         );
+    }
+}
+
+impl std::ops::Deref for Daemon {
+    type Target = ClientView;
+
+    fn deref(&self) -> &ClientView {
+        &self.view
     }
 }
 
