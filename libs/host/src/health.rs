@@ -35,6 +35,7 @@ type Probe = dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>
 #[derive(Clone)]
 pub struct Check {
     name: String,
+    advisory: bool,
     probe: Arc<Probe>,
 }
 
@@ -48,7 +49,21 @@ impl Check {
     {
         Self {
             name: name.into(),
+            advisory: false,
             probe: Arc::new(move || Box::pin(probe())),
+        }
+    }
+
+    /// As [`Check::new`], for what an operator should mend soon while the process serves as well as before: it is reported
+    /// and does not make the process unready.
+    pub fn advisory<F, Fut>(name: impl Into<String>, probe: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        Self {
+            advisory: true,
+            ..Self::new(name, probe)
         }
     }
 
@@ -70,6 +85,7 @@ impl Check {
         Finding {
             name: self.name.clone(),
             ok: detail.is_none(),
+            advisory: self.advisory,
             detail,
             took_ms,
         }
@@ -89,6 +105,9 @@ pub struct Finding {
     pub name: String,
     /// Whether it passed.
     pub ok: bool,
+    /// Whether readiness does without it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub advisory: bool,
     /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
@@ -179,6 +198,7 @@ impl Health {
             report.checks.push(Finding {
                 name: "host.drain".to_owned(),
                 ok: false,
+                advisory: false,
                 detail,
                 took_ms: 0,
             });
@@ -194,7 +214,7 @@ impl Health {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let checks = join_all(checks.iter().map(Check::run)).await;
-        let status = if checks.iter().all(|finding| finding.ok) {
+        let status = if checks.iter().all(|finding| finding.ok || finding.advisory) {
             SERVING
         } else {
             NOT_SERVING

@@ -16,6 +16,7 @@ pub mod grpc;
 pub mod health;
 pub mod http;
 pub mod metrics;
+pub mod peers;
 pub mod reason;
 pub mod run;
 pub mod status;

@@ -55,7 +55,8 @@ pub const fn wire(reason: Reason) -> Wire {
         | R::TokenNotYetValid
         | R::TokenWrongAudience
         | R::TokenUnknownIssuer
-        | R::TokenBadSignature => (Code::Unauthenticated, StatusCode::UNAUTHORIZED),
+        | R::TokenBadSignature
+        | R::ClientCertificateMissing => (Code::Unauthenticated, StatusCode::UNAUTHORIZED),
         R::TokenClaimsRefused | R::PermissionDenied => {
             (Code::PermissionDenied, StatusCode::FORBIDDEN)
         }

@@ -38,17 +38,16 @@ use std::time::Duration;
 use axum::Router;
 use serde::Deserialize;
 use thiserror::Error;
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::health::Health;
 use crate::metrics::Registry;
 use crate::telemetry::TelemetryConfig;
-use crate::tls::{self, TlsConfig, TlsError};
+use crate::tls::{Reloads, ServerTls, TlsConfig, TlsError};
 
 pub use limits::Limits;
 
@@ -120,11 +119,12 @@ pub enum HostError {
 /// A server that has its addresses and does not answer yet; connections wait in the kernel's queue.
 #[derive(Debug)]
 pub struct Server {
-    listeners: Vec<(TcpListener, Option<Arc<rustls::ServerConfig>>)>,
+    listeners: Vec<(TcpListener, Option<ServerTls>)>,
     addresses: Vec<SocketAddr>,
     tls_address: Option<SocketAddr>,
     health: Health,
     registry: Registry,
+    reloads: Reloads,
     shared: Arc<exchange::Shared>,
     config: HostConfig,
 }
@@ -152,12 +152,15 @@ impl Server {
             return Err(HostError::NoAddress);
         }
         let mut tls_address = None;
+        let health = Health::new();
+        let reloads = Reloads::register(&registry);
         if let Some(tls) = &config.tls {
             let listener = listen(tls.listen)?;
             tls_address = listener.local_addr().ok();
-            listeners.push((listener, Some(tls::server_config(tls)?)));
+            let tls = ServerTls::open(tls, &reloads)?;
+            health.register([tls.check()]);
+            listeners.push((listener, Some(tls)));
         }
-        let health = Health::new();
         let shared = Arc::new(exchange::Shared::new(config, health.clone(), &registry));
         Ok(Self {
             listeners,
@@ -165,7 +168,34 @@ impl Server {
             tls_address,
             health,
             registry,
+            reloads,
             shared,
+            config: config.clone(),
+        })
+    }
+
+    /// Binds `address` for TLS alone, with `config`'s limits: a door for other services, beside a public server and apart
+    /// from it, so that a crowd at the one does not keep anybody from the other. Its metrics and health are its own.
+    ///
+    /// # Errors
+    /// See [`HostError`].
+    pub fn bind_internal(
+        config: &HostConfig,
+        address: SocketAddr,
+        tls: ServerTls,
+    ) -> Result<Self, HostError> {
+        config.limits.check().map_err(HostError::ZeroLimit)?;
+        let listener = listen(address)?;
+        let tls_address = listener.local_addr().ok();
+        let (health, registry) = (Health::new(), Registry::new());
+        Ok(Self {
+            listeners: vec![(listener, Some(tls))],
+            addresses: vec![tls_address.unwrap_or(address)],
+            tls_address,
+            shared: Arc::new(exchange::Shared::new(config, health.clone(), &registry)),
+            reloads: Reloads::register(&registry),
+            health,
+            registry,
             config: config.clone(),
         })
     }
@@ -215,6 +245,12 @@ impl Server {
         &self.registry
     }
 
+    /// Counts changes of TLS files, also of those that others in this process follow.
+    #[must_use]
+    pub const fn reloads(&self) -> &Reloads {
+        &self.reloads
+    }
+
     /// Begins to answer. `/healthz`, `/readyz` and `grpc.health.v1` are added; the router must have no fallback of its own.
     #[must_use]
     pub fn start(self, router: Router) -> Running {
@@ -226,7 +262,7 @@ impl Server {
             let door = connection::Door {
                 shared: self.shared.clone(),
                 router: router.clone(),
-                tls: tls.map(TlsAcceptor::from),
+                tls,
                 closing: closing.clone(),
                 cut: cut.clone(),
                 connections: connections.clone(),
@@ -402,7 +438,11 @@ impl MemoryServer {
         }
     }
 
-    pub(crate) fn accept(&self, stream: DuplexStream) {
+    /// Serves the other end of `stream`, whoever it is: what makes it trustworthy is how it was obtained.
+    pub(crate) fn accept<S>(&self, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let (shared, router) = (self.shared.clone(), self.router.clone());
         tokio::spawn(connection::serve_memory(stream, shared, router));
     }

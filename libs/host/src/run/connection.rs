@@ -12,17 +12,16 @@ use axum::Router;
 use futures::FutureExt;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::exchange::{Exchange, Shared};
 use super::limits::Limits;
-use crate::tls::PeerCertificate;
+use crate::tls::{PeerCertificate, ServerTls};
 
 /// HTTP/2 streams one connection may have open.
 const MAX_STREAMS: u32 = 256;
@@ -49,7 +48,7 @@ const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(200);
 pub(super) struct Door {
     pub(super) shared: Arc<Shared>,
     pub(super) router: Router,
-    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) tls: Option<ServerTls>,
     pub(super) closing: CancellationToken,
     /// Ends connections that a drain could not wait for.
     pub(super) cut: CancellationToken,
@@ -118,7 +117,10 @@ impl Door {
             )
             .await;
         };
-        let handshake = timeout(self.shared.limits.header_timeout, tls.accept(stream));
+        let handshake = timeout(
+            self.shared.limits.header_timeout,
+            tls.acceptor().accept(stream),
+        );
         match handshake.await {
             Ok(Ok(stream)) => {
                 let certificate = stream
@@ -143,8 +145,11 @@ impl Door {
     }
 }
 
-/// Serves an in-memory connection until the other end goes.
-pub(super) async fn serve_memory(stream: DuplexStream, shared: Arc<Shared>, router: Router) {
+/// Serves a connection that came by no socket of the network until the other end goes.
+pub(super) async fn serve_memory<S>(stream: S, shared: Arc<Shared>, router: Router)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     serve(
         stream,
         None,
