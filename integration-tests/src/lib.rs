@@ -4,6 +4,8 @@
 //! program with a deadline and keeps what it said. A part that a machine lacks is reported by [`skipped`], which
 //! prints SKIPPED and counts it.
 
+pub mod strangers;
+
 use std::{
     fs,
     io::{BufRead as _, BufReader, Write as _},
