@@ -126,9 +126,9 @@ async fn create_entry(
     let (parts, body) = request.into_parts();
     let log = logs.of_request(&parts.uri, &parts.headers)?;
     let body = host_http::read_body(&parts.headers, body, log.max_request).await?;
-    let request: CreateEntryRequest = host_http::parse_json(&body)?;
+    let submission = parse_submission(&body)?;
     drop(body);
-    let receipt = log.create_entry(submission(request)?).await?;
+    let receipt = log.create_entry(submission).await?;
     Ok(created(log, &receipt))
 }
 
@@ -254,6 +254,15 @@ fn entry_message(receipt: Receipt, log_id: &[u8; 32]) -> TransparencyLogEntry {
 /// No tree reaches 2^63 entries.
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Reads the JSON body of a request to log one signature. Whether it is admitted is
+/// [`Admission`](crate::entry::rekor::Admission)'s decision.
+///
+/// # Errors
+/// The reason with which the request is refused.
+pub fn parse_submission(body: &[u8]) -> Result<Submission, ServiceError> {
+    submission(host_http::parse_json(body)?)
 }
 
 /// The one place where wire types of a request become ours. What proto3 cannot tell apart (absent and empty) is

@@ -164,12 +164,7 @@ async fn add(
 ) -> Result<Response, ServiceError> {
     let (parts, body) = request.into_parts();
     let body = host_http::read_body(&parts.headers, body, log.max_request).await?;
-    let AddChain { chain } = host_http::parse_json(&body)?;
-    let chain = chain
-        .iter()
-        .enumerate()
-        .map(|(position, text)| decoded(position, text))
-        .collect::<Result<_, _>>()?;
+    let chain = parse_chain(&body)?;
     let sct = log.add(chain, submitted).await?;
     let answer = json!({
         "sct_version": 0,
@@ -182,6 +177,20 @@ async fn add(
         StatusCode::OK,
         &answer,
     )))
+}
+
+/// Reads the JSON body of `add-chain` and `add-pre-chain`: certificates in DER, the submitted one first. Whether they are
+/// admitted is [`Admission`]'s decision.
+///
+/// # Errors
+/// The reason with which the request is refused.
+pub fn parse_chain(body: &[u8]) -> Result<Vec<Vec<u8>>, ServiceError> {
+    let AddChain { chain } = host_http::parse_json(body)?;
+    chain
+        .iter()
+        .enumerate()
+        .map(|(position, text)| decoded(position, text))
+        .collect()
 }
 
 fn decoded(position: usize, text: &str) -> Result<Vec<u8>, ServiceError> {

@@ -28,8 +28,9 @@ mod sign;
 mod tree;
 mod wal;
 
-pub use api::DuplicateMode;
+pub use api::{DuplicateMode, parse_submission};
 pub use config::{Config, LogConfig};
+pub use ct_api::parse_chain;
 pub use error::Error;
 pub use fsck::{Fault, Report, fsck};
 pub use kind::{BodyLeaf, CertificateLeaf, FinishedLeaf, Kind, Leaf, LeafFacts};
