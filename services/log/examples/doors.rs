@@ -63,6 +63,7 @@ fn serve(folder: &Path) -> anyhow::Result<()> {
             name: name.to_owned(),
             kind,
             url: format!("{}{path}", server.public_url()),
+            public_submission: true,
             ..LogConfig::default()
         };
         let signer = |name: &str, key_type| -> anyhow::Result<(String, Arc<dyn Signer>)> {

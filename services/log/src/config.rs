@@ -56,6 +56,9 @@ pub struct LogConfig {
     pub algorithms: Option<Vec<String>>,
     /// PEM files with the roots that chains must end in, in a certificate log.
     pub roots: Vec<PathBuf>,
+    /// Whether anybody may submit to a certificate log. Off, only those who reach the process as one of its own services
+    /// do: the authority whose certificates it is for. Reading is for everybody either way.
+    pub public_submission: bool,
     /// Largest request that is read.
     #[serde(with = "config::size")]
     pub max_request: u64,
@@ -100,6 +103,7 @@ impl Default for LogConfig {
             legacy_dsse: LegacyDsse::default(),
             algorithms: None,
             roots: Vec::new(),
+            public_submission: false,
             max_request: 4 << 20,
             wal_segment: engine.segment_bytes,
             wal_spares: engine.spare_segments,

@@ -31,6 +31,7 @@ use sealwright_tlog::{Hash, Note};
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::config::LogConfig;
 use crate::cpu::CpuPool;
 use crate::entry::ct::{Admission, Admitted, Submitted};
 use crate::kind::CertificateLeaf;
@@ -48,17 +49,20 @@ pub(crate) struct CertificateLog {
     pub(crate) admission: Arc<Admission>,
     pub(crate) max_request: usize,
     pub(crate) cpu: CpuPool,
+    /// Whether anybody may submit, or other services of the deployment alone.
+    pub(crate) public_submission: bool,
     /// Issuer certificates that are durable in the log's files, by fingerprint.
     issuers: Mutex<HashMap<Hash, Bytes>>,
 }
 
 impl CertificateLog {
-    pub(crate) fn new(log: Log, admission: Admission, max_request: usize, cpu: CpuPool) -> Self {
+    pub(crate) fn new(log: Log, admission: Admission, config: &LogConfig, cpu: CpuPool) -> Self {
         Self {
             log,
             admission: Arc::new(admission),
-            max_request,
+            max_request: config.max_request_bytes(),
             cpu,
+            public_submission: config.public_submission,
             issuers: Mutex::default(),
         }
     }
@@ -95,7 +99,26 @@ impl CertificateLogs {
     }
 }
 
-/// Every route of all certificate logs.
+/// Who comes in by a door.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    Public,
+    /// Services of the deployment, already recognised.
+    Internal,
+}
+
+/// The gRPC service for other services of the deployment, which may submit whatever the logs' sections say.
+pub(crate) fn internal_router(logs: &CertificateLogs) -> Router {
+    grpc::mount(Router::new(), rpc(logs, Door::Internal))
+}
+
+fn rpc(logs: &CertificateLogs, door: Door) -> CertificateTransparencyServer<Rpc> {
+    let max_request = logs.0.iter().map(|one| one.max_request).max().unwrap_or(0);
+    let logs = logs.clone();
+    CertificateTransparencyServer::new(Rpc { logs, door }).max_decoding_message_size(max_request)
+}
+
+/// Every public route of all certificate logs.
 pub(crate) fn router(logs: &CertificateLogs) -> Router {
     let routes = Router::new()
         .route("/ct/{name}/ct/v1/add-chain", only_post(post(add_chain)))
@@ -119,10 +142,7 @@ pub(crate) fn router(logs: &CertificateLogs) -> Router {
         )
         .route("/ct/{name}/ct/v1/get-roots", only_get(get(get_roots)))
         .with_state(logs.clone());
-    let max_request = logs.0.iter().map(|one| one.max_request).max().unwrap_or(0);
-    let service = CertificateTransparencyServer::new(Rpc(logs.clone()))
-        .max_decoding_message_size(max_request);
-    grpc::mount(routes, service)
+    grpc::mount(routes, rpc(logs, Door::Public))
 }
 
 fn only_post(route: MethodRouter<CertificateLogs>) -> MethodRouter<CertificateLogs> {
@@ -162,6 +182,7 @@ async fn add(
     request: Request,
     submitted: Submitted,
 ) -> Result<Response, ServiceError> {
+    log.permit_submission(Door::Public)?;
     let (parts, body) = request.into_parts();
     let body = host_http::read_body(&parts.headers, body, log.max_request).await?;
     let chain = parse_chain(&body)?;
@@ -213,6 +234,19 @@ struct Sct {
 }
 
 impl CertificateLog {
+    fn permit_submission(&self, door: Door) -> Result<(), ServiceError> {
+        if self.public_submission || door == Door::Internal {
+            return Ok(());
+        }
+        let name = &self.log.identity().name;
+        Err(ServiceError::new(
+            Reason::PermissionDenied,
+            format!(
+                "The certificate log {name:?} takes certificates from its own authority only; everybody may read it"
+            ),
+        ))
+    }
+
     async fn add(&self, chain: Vec<Vec<u8>>, submitted: Submitted) -> Result<Sct, ServiceError> {
         let admission = self.admission.clone();
         let admitted = self
@@ -569,7 +603,10 @@ async fn get_roots(
 
 /// The gRPC service over all logs.
 #[derive(Debug, Clone)]
-struct Rpc(CertificateLogs);
+struct Rpc {
+    logs: CertificateLogs,
+    door: Door,
+}
 
 impl Rpc {
     async fn add(
@@ -577,7 +614,8 @@ impl Rpc {
         request: wire::AddChainRequest,
         submitted: Submitted,
     ) -> Result<tonic::Response<wire::SignedCertificateTimestamp>, tonic::Status> {
-        let log = self.0.named_or_only(&request.log)?;
+        let log = self.logs.named_or_only(&request.log)?;
+        log.permit_submission(self.door)?;
         let sct = log.add(request.chain, submitted).await?;
         Ok(tonic::Response::new(wire::SignedCertificateTimestamp {
             version: 0,
@@ -610,7 +648,10 @@ impl CertificateTransparency for Rpc {
         &self,
         request: tonic::Request<wire::GetSignedTreeHeadRequest>,
     ) -> Result<tonic::Response<wire::SignedTreeHead>, tonic::Status> {
-        let head = self.0.named_or_only(&request.get_ref().log)?.tree_head()?;
+        let head = self
+            .logs
+            .named_or_only(&request.get_ref().log)?
+            .tree_head()?;
         Ok(tonic::Response::new(wire::SignedTreeHead {
             tree_size: head.tree_size,
             timestamp_ms: head.timestamp_ms,
@@ -624,7 +665,7 @@ impl CertificateTransparency for Rpc {
         request: tonic::Request<wire::GetProofByHashRequest>,
     ) -> Result<tonic::Response<wire::InclusionProof>, tonic::Status> {
         let request = request.into_inner();
-        let log = self.0.named_or_only(&request.log)?;
+        let log = self.logs.named_or_only(&request.log)?;
         let hash = Hash::try_from(request.leaf_hash);
         let hash = hash.map_err(|_| malformed("leaf_hash does not have 32 bytes".to_owned()))?;
         let (leaf_index, proof) = log.proof_by_hash(&hash, request.tree_size).await?;
@@ -641,7 +682,7 @@ impl CertificateTransparency for Rpc {
     ) -> Result<tonic::Response<wire::GetEntriesResponse>, tonic::Status> {
         let request = request.into_inner();
         let entries = self
-            .0
+            .logs
             .named_or_only(&request.log)?
             .entries(request.start, request.end)
             .await?;
@@ -664,7 +705,7 @@ impl CertificateTransparency for Rpc {
         request: tonic::Request<wire::GetRootsRequest>,
     ) -> Result<tonic::Response<wire::GetRootsResponse>, tonic::Status> {
         let roots = self
-            .0
+            .logs
             .named_or_only(&request.get_ref().log)?
             .admission
             .roots();

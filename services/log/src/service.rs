@@ -97,8 +97,8 @@ impl LogService {
         let max_request = config.max_request_bytes();
         self.opened.push(Described {
             log: log.clone(),
-            url: config.url,
-            operator: config.operator,
+            url: config.url.clone(),
+            operator: config.operator.clone(),
         });
         match config.kind {
             Kind::Rekor => {
@@ -114,7 +114,7 @@ impl LogService {
             Kind::Ct => self.certificate.push(Arc::new(CertificateLog::new(
                 log,
                 ct::Admission::new(roots),
-                max_request,
+                &config,
                 cpu,
             ))),
         }
@@ -145,6 +145,16 @@ impl LogService {
     /// authenticated channel, never on a public listener.
     pub fn trust_material_router(&self) -> Router {
         material::router(self.opened.clone())
+    }
+
+    /// Methods for other services of the deployment: `sealwright.ct.v1.CertificateTransparency`, which takes submissions
+    /// here whether the public may submit or not, and `sealwright.trust.v1.TrustMaterial`. To be served in the process or
+    /// over an authenticated channel with an allow list, never on a public listener.
+    pub fn internal_router(&self) -> Router {
+        let logs = CertificateLogs::new(self.certificate.clone());
+        self.trust_material_router()
+            .merge(ct_api::internal_router(&logs))
+            .layer(from_fn(keep_authority))
     }
 
     /// The open logs.

@@ -129,7 +129,7 @@ pub(crate) async fn open(
                 let router = services
                     .logs
                     .as_ref()
-                    .map(LogService::router)
+                    .map(LogService::internal_router)
                     .unwrap_or_default();
                 sealwright_ca::CtLog::in_process(router, name, key.public_key().clone(), timeout)
             }

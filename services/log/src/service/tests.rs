@@ -152,6 +152,7 @@ impl Fixture {
             url,
             kind: Kind::Ct,
             operator: "example.com".into(),
+            public_submission: true,
             ..LogConfig::default()
         };
         let keys = vec![
@@ -1234,4 +1235,44 @@ async fn every_log_describes_itself_with_a_proof_of_its_key_and_not_in_public() 
         .await
         .expect_err("not public");
     assert_eq!(refused.code(), tonic::Code::Unimplemented);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_closed_to_the_public_takes_certificates_from_its_own_services_alone() {
+    let mut fixture = Fixture::new();
+    for (config, _) in &mut fixture.keys {
+        config.public_submission = false;
+    }
+    let logs = fixture.open().await;
+    let chain = fixture
+        .authority
+        .chain(fixture.authority.precertificate(3).await.certificate());
+    let refused = post(
+        &logs.router(),
+        &format!("{CT}/add-pre-chain"),
+        chain_json(&chain),
+    )
+    .await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    let request = ct_wire::AddChainRequest {
+        log: String::new(),
+        chain,
+    };
+    let client = |router| {
+        CertificateTransparencyClient::new(grpc::memory_channel(&HostConfig::default(), router))
+    };
+    let refused = client(logs.router()).add_pre_chain(request.clone()).await;
+    assert_eq!(
+        refused.expect_err("not public").code(),
+        tonic::Code::PermissionDenied
+    );
+    let roots = ct_wire::GetRootsRequest::default();
+    client(logs.router())
+        .get_roots(roots)
+        .await
+        .expect("reading is for everybody");
+    client(logs.internal_router())
+        .add_pre_chain(request)
+        .await
+        .expect("a timestamp");
 }
