@@ -120,9 +120,11 @@ impl Trust for Control {
     }
 
     async fn stage(&self, request: Request<wire::StageRequest>) -> Answer<wire::StageResponse> {
-        let material = request.into_inner().material.unwrap_or_default();
-        let staged = self.shared.stage(&material).await.map_err(refuse)?;
-        Ok(stage_response(staged))
+        let staged = match request.into_inner().material {
+            Some(material) => self.shared.stage(&material).await,
+            None => self.shared.gather().await,
+        };
+        Ok(stage_response(staged.map_err(refuse)?))
     }
 
     async fn sign(&self, request: Request<wire::SignRequest>) -> Answer<wire::SignResponse> {

@@ -65,6 +65,17 @@ pub async fn sign_root(root: Root, signers: &[&dyn Signer]) -> Result<Vec<u8>, E
     Ok(envelope.to_bytes())
 }
 
+/// Makes the next root of the repository in the service's state folder, for the same keys and with a new end, signed with
+/// `signer`: to be given to [`crate::Trust::publish_root`]. `expires` is in Unix seconds.
+///
+/// # Errors
+/// Whatever is wrong with the repository; [`Error::Tuf`] when the signer fails.
+pub async fn renew_root(state: &Path, expires: i64, signer: &dyn Signer) -> Result<Vec<u8>, Error> {
+    let repository = Repository::open(&repository_dir(state))?;
+    let next = renewed(repository.root().signed(), expires)?;
+    sign_root(next, &[signer]).await
+}
+
 /// Starts a repository in the service's state folder from its first root.
 ///
 /// # Errors

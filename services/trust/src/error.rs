@@ -64,8 +64,16 @@ pub enum Error {
         what: String,
     },
     /// A service did not describe its material.
-    #[error("a service did not answer for its trust material: {0}")]
-    Unreachable(#[source] Box<tonic::Status>),
+    #[error("{service} did not answer for its trust material: {:?}: {}", status.code(), status.message())]
+    Unreachable {
+        /// Its name.
+        service: String,
+        /// What came instead of an answer.
+        status: Box<tonic::Status>,
+    },
+    /// There is nobody to ask for material, and none was brought.
+    #[error("no services are configured to be asked (trust.services), and no material was brought")]
+    NobodyToAsk,
     /// Material is refused.
     #[error("the material of {subject} is refused: {fault}")]
     Material {
@@ -212,13 +220,14 @@ impl Error {
                 Reason::NotFound
             }
             Self::BadSignature { .. } => Reason::SignatureInvalid,
-            Self::Unreachable(_) => Reason::Unavailable,
+            Self::Unreachable { .. } => Reason::Unavailable,
             Self::Tuf(sealwright_tuf::Error::Signer(_)) => Reason::SignerUnavailable,
             Self::Tuf(sealwright_tuf::Error::Threshold { .. }) => Reason::SignatureInvalid,
             Self::Tuf(_)
             | Self::WouldDrop { .. }
             | Self::BadEnd { .. }
             | Self::ReasonMissing
+            | Self::NobodyToAsk
             | Self::StaleStage { .. }
             | Self::TooEarly { .. }
             | Self::Unreadable(_) => Reason::MalformedRequest,

@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 
 pub use documents::{Documents, Entry, SIGNING_CONFIG, SIGNING_CONFIG_REKOR_V2, TRUSTED_ROOT};
 pub use error::{Error, MaterialFault};
-pub use material::{CHALLENGE_LENGTH, Kind, Material, collect};
+pub use material::{CHALLENGE_LENGTH, Kind, Material, Service, collect};
 pub use service::{Activation, Deps, EntryStatus, RoleStatus, Staged, Status, Trust};
 
 /// `[trust]`. Unknown keys are refused.
@@ -45,6 +45,9 @@ pub struct Config {
     pub operator: String,
     /// Issuer URLs of the identity providers that signers are offered.
     pub oidc_urls: Vec<String>,
+    /// URLs of the other processes of the deployment, `https://NAME[:PORT]`: asked for their trust material when a change
+    /// is staged, over a channel that authenticates both ends. Empty where they all run in this process.
+    pub services: Vec<String>,
     /// How long a timestamp is believed. It is renewed at half of that; a client's cache is at most this old.
     #[serde(with = "config::duration")]
     pub timestamp_lifetime: Duration,
@@ -77,6 +80,7 @@ impl Default for Config {
         Self {
             operator: String::new(),
             oidc_urls: Vec::new(),
+            services: Vec::new(),
             timestamp_lifetime: Duration::from_secs(7 * DAY),
             snapshot_lifetime: Duration::from_secs(30 * DAY),
             targets_lifetime: Duration::from_secs(365 * DAY),
@@ -137,6 +141,14 @@ impl Config {
                 ));
             }
         }
+        let secured = |text: &str| {
+            url::Url::parse(text).is_ok_and(|url| url.scheme() == "https" && url.has_host())
+        };
+        if let Some(text) = self.services.iter().find(|text| !secured(text)) {
+            return refuse(format!(
+                "trust.services: {text:?} is not an https URL; services prove who they are, also on one host"
+            ));
+        }
         Ok(())
     }
 }
@@ -148,7 +160,8 @@ mod config_tests {
     #[test]
     fn defaults_can_be_meant_and_others_are_judged() {
         Config::default().check().unwrap();
-        let mistakes: [fn(&mut Config); 7] = [
+        let mistakes: [fn(&mut Config); 8] = [
+            |config| config.services = vec!["http://127.0.0.1:7711".to_owned()],
             |config| config.check_interval = Duration::MAX,
             |config| config.signing_window = Duration::from_secs(101 * 366 * DAY),
             |config| config.root_lifetime = Duration::MAX,

@@ -4,7 +4,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use futures::future::try_join_all;
+use futures::TryFutureExt as _;
+use futures::future::{join_all, try_join_all};
 use sealwright_crypto::{KeyType, PublicKey};
 use sealwright_pki::{Certificate, Purpose, check_issuing_certificate, verify_chain};
 use sealwright_proto::sealwright::trust::v1 as wire;
@@ -153,17 +154,31 @@ impl fmt::Display for Material {
     }
 }
 
+/// A process that describes the authorities and logs it runs, and the way to it: in memory, or over a channel that
+/// authenticates both ends.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// What an operator calls it.
+    pub name: String,
+    /// The way to it.
+    pub channel: Channel,
+}
+
 /// Asks every service for its material. The answers are not judged here.
 ///
 /// # Errors
 /// [`Error::Unreachable`] with the first service that does not answer.
 pub async fn collect(
-    services: &[Channel],
+    services: &[Service],
     challenge: [u8; CHALLENGE_LENGTH],
 ) -> Result<wire::MaterialFile, Error> {
-    let answers = services
-        .iter()
-        .map(|service| describe(service.clone(), challenge));
+    let answers = services.iter().map(|service| {
+        let answer = describe(service.channel.clone(), challenge);
+        answer.map_err(|status| Error::Unreachable {
+            service: service.name.clone(),
+            status: Box::new(status),
+        })
+    });
     let materials = try_join_all(answers).await?.into_iter().flatten().collect();
     Ok(wire::MaterialFile {
         challenge: challenge.to_vec(),
@@ -171,18 +186,27 @@ pub async fn collect(
     })
 }
 
+/// The names of the services that do not answer within `patience`.
+pub(crate) async fn silent(services: &[Service], patience: Duration) -> Vec<String> {
+    let asked = services.iter().map(|service| async move {
+        let answer = describe(service.channel.clone(), [0; CHALLENGE_LENGTH]);
+        let answered = matches!(tokio::time::timeout(patience, answer).await, Ok(Ok(_)));
+        (!answered).then(|| service.name.clone())
+    });
+    join_all(asked).await.into_iter().flatten().collect()
+}
+
 async fn describe(
     service: Channel,
     challenge: [u8; CHALLENGE_LENGTH],
-) -> Result<Vec<wire::Material>, Error> {
+) -> Result<Vec<wire::Material>, tonic::Status> {
     let mut client = TrustMaterialClient::new(service).max_decoding_message_size(MAX_ANSWER);
     let request = wire::DescribeRequest {
         challenge: challenge.to_vec(),
     };
     let answer = tokio::time::timeout(ANSWER_TIMEOUT, client.describe(request)).await;
     let answer = answer.unwrap_or_else(|_| Err(tonic::Status::deadline_exceeded("no answer")));
-    let response = answer.map_err(|status| Error::Unreachable(Box::new(status)))?;
-    Ok(response.into_inner().materials)
+    Ok(answer?.into_inner().materials)
 }
 
 /// Judges a whole answer.

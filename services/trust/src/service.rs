@@ -14,17 +14,21 @@ use sealwright_tuf::{Envelope, Expiry, Metadata, Role, Signature, Targets};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
 
 use crate::Config;
 use crate::ceremony::{self, OfflineKeys, repository_dir};
 use crate::disk::{self, FileWrite, read_optional};
 use crate::documents::{Addition, Documents, Entry, document, guard};
 use crate::error::Error;
-use crate::material::{CHALLENGE_LENGTH, admit_all, collect};
+use crate::material::{CHALLENGE_LENGTH, Service, admit_all, collect, silent};
 use crate::metrics::Metrics;
 use crate::repository::{Lifetimes, Online, Publication, Repository, is_due};
 use crate::state::{Removal, StagedFile, State};
+
+/// What a staged renewal of the targets metadata changes.
+const RENEWAL: &str = "renews the targets metadata";
+/// How long a service may take to answer the question whether it is there.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// What the service is given, beside its configuration.
 #[derive(Debug)]
@@ -57,6 +61,10 @@ pub(crate) struct Shared {
     /// A copy for readers, who never wait for a publication.
     view: RwLock<Vec<RoleStatus>>,
     metrics: Metrics,
+    /// Whom to ask for material.
+    services: RwLock<Vec<Service>>,
+    /// Where files for clients are kept up to date.
+    client_files: RwLock<Option<PathBuf>>,
     _lock: std::fs::File,
 }
 
@@ -158,6 +166,8 @@ impl Trust {
             inner: Mutex::new(Inner { repository, state }),
             view: RwLock::default(),
             metrics: Metrics::register(&deps.registry),
+            services: RwLock::default(),
+            client_files: RwLock::default(),
             _lock: lock,
         });
         shared.show(&shared.inner.lock().await.repository);
@@ -220,14 +230,11 @@ impl Trust {
     pub async fn publish_dev(
         &self,
         keys: &OfflineKeys,
-        services: &[Channel],
+        services: &[Service],
     ) -> Result<bool, Error> {
         self.renew_root_if_due(keys).await?;
         let material = collect(services, self.challenge().await?).await?;
-        let mut staged = self.stage(&material).await?;
-        if staged.is_none() && self.targets_due().await {
-            staged = Some(self.stage_renewal().await?);
-        }
+        let staged = self.stage(&material).await?;
         if staged.is_some() {
             self.sign_with(&keys.targets).await?;
             self.publish().await?;
@@ -248,13 +255,31 @@ impl Trust {
         crate::api::control_router(self.shared.clone())
     }
 
+    /// Whom to ask for material from now on, when a change is staged without bringing any.
+    pub fn ask(&self, services: Vec<Service>) {
+        *self
+            .shared
+            .services
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = services;
+    }
+
+    /// Keeps the files for clients in `folder` up to date from the next publication on.
+    pub fn keep_client_files(&self, folder: PathBuf) {
+        *self
+            .shared
+            .client_files
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Some(folder);
+    }
+
     /// Readiness: something is published, and none of it has expired.
     #[must_use]
     pub fn checks(&self) -> Vec<Check> {
         let shared = self.shared.clone();
         vec![Check::new("trust.metadata", move || {
-            let outcome = shared.judge();
-            async move { outcome }
+            let shared = shared.clone();
+            async move { shared.judge().await }
         })]
     }
 
@@ -275,13 +300,21 @@ impl Trust {
         self.shared.challenge().await
     }
 
-    /// Stages the published documents with what is new in `material`, in place of anything staged before. Nothing when
-    /// there is nothing new.
+    /// Stages the published documents with what is new in `material`, in place of anything staged before. Where nothing is
+    /// new, the targets metadata is renewed when half of its lifetime is over; otherwise nothing is staged.
     ///
     /// # Errors
     /// [`Error::Material`] with the first fault.
     pub async fn stage(&self, material: &wire::MaterialFile) -> Result<Option<Staged>, Error> {
         self.shared.stage(material).await
+    }
+
+    /// As [`Trust::stage`], with what the services named by [`Trust::ask`] say of themselves.
+    ///
+    /// # Errors
+    /// [`Error::NobodyToAsk`], [`Error::Unreachable`]; as [`Trust::stage`].
+    pub async fn gather(&self) -> Result<Option<Staged>, Error> {
+        self.shared.gather().await
     }
 
     /// Stages the published documents as they are, to renew the targets metadata.
@@ -414,28 +447,7 @@ impl Trust {
     /// # Errors
     /// [`Error::NotPublished`], [`Error::ForeignClientFiles`], [`Error::Disk`].
     pub async fn write_client_files(&self, folder: &Path) -> Result<(), Error> {
-        let documents = self.documents().await?;
-        let root = self.first_root().await;
-        let path = folder.join("root.json");
-        match FileWrite::create(&path, root).apply() {
-            Err(Error::Overwrite { path }) => return Err(Error::ForeignClientFiles { path }),
-            outcome => outcome?,
-        }
-        let files = [
-            ("trusted_root.json", document(&documents.trusted_root)),
-            ("signing_config.json", document(&documents.signing_config)),
-            (
-                "trust_config.json",
-                document(&documents.client_trust_config()),
-            ),
-        ];
-        for (name, bytes) in files {
-            let path = folder.join(name);
-            if read_optional(&path)?.as_ref() != Some(&bytes) {
-                FileWrite::replace(path, bytes).apply()?;
-            }
-        }
-        Ok(())
+        write_client_files(&*self.shared.inner.lock().await, folder)
     }
 
     /// What publishing the staged change would write, for tests that cut it short.
@@ -455,16 +467,6 @@ impl Trust {
     #[cfg(test)]
     pub(crate) fn now(&self) -> i64 {
         self.shared.clock.unix()
-    }
-
-    async fn targets_due(&self) -> bool {
-        let inner = self.shared.inner.lock().await;
-        let lifetime = seconds(self.shared.config.targets_lifetime);
-        let now = self.shared.clock.unix();
-        inner
-            .repository
-            .published()
-            .is_some_and(|published| is_due(published.targets.signed().expires, lifetime, now))
     }
 
     async fn renew_root_if_due(&self, keys: &OfflineKeys) -> Result<(), Error> {
@@ -541,18 +543,42 @@ impl Shared {
             now,
             services_from: waits.then(|| now.saturating_add(wait)),
         })?;
-        if changes.is_empty() {
-            return Ok(None);
-        }
+        let changes = match changes.is_empty() {
+            true if self.targets_due(&inner, now) => vec![RENEWAL.to_owned()],
+            true => return Ok(None),
+            false => changes,
+        };
         self.stage_documents(&mut inner, &next, changes, None)
             .map(Some)
+    }
+
+    /// Asks the services of the deployment, and stages what is new.
+    pub(crate) async fn gather(&self) -> Result<Option<Staged>, Error> {
+        let services = self.services();
+        if services.is_empty() {
+            return Err(Error::NobodyToAsk);
+        }
+        let material = collect(&services, self.challenge().await?).await?;
+        self.stage(&material).await
+    }
+
+    fn services(&self) -> Vec<Service> {
+        self.services
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn targets_due(&self, inner: &Inner, now: i64) -> bool {
+        let lifetime = seconds(self.config.targets_lifetime);
+        let published = inner.repository.published();
+        published.is_some_and(|published| is_due(published.targets.signed().expires, lifetime, now))
     }
 
     async fn stage_renewal(&self) -> Result<Staged, Error> {
         let mut inner = self.inner.lock().await;
         let documents = published_documents(&inner)?;
-        let changes = vec!["renews the targets metadata".to_owned()];
-        self.stage_documents(&mut inner, &documents, changes, None)
+        self.stage_documents(&mut inner, &documents, vec![RENEWAL.to_owned()], None)
     }
 
     pub(crate) async fn retire(&self, id: &str, valid_until: i64) -> Result<Staged, Error> {
@@ -683,8 +709,21 @@ impl Shared {
         }
         inner.state.clear_staged()?;
         self.metrics.publications.inc();
+        self.refresh_client_files(&inner);
         tracing::info!(target: "audit", { changes = staged.changes.len() }, "trust documents published");
         Ok(self.roles())
+    }
+
+    /// What is published is published: files that cannot be written are told in the log and written by the next start.
+    fn refresh_client_files(&self, inner: &Inner) {
+        let folder = self
+            .client_files
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if let Some(Err(error)) = folder.map(|folder| write_client_files(inner, &folder)) {
+            tracing::error!(%error, "published, and the files for clients could not be written");
+        }
     }
 
     /// Checks that a staged change still fits what is published, and lays out the files.
@@ -875,10 +914,18 @@ impl Shared {
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = roles;
     }
 
-    fn judge(&self) -> Result<(), String> {
+    async fn judge(&self) -> Result<(), String> {
         let roles = self.roles();
         if roles.len() < Role::ALL.len() {
-            return Err("no trust documents have been published".to_owned());
+            let waiting = silent(&self.services(), PROBE_TIMEOUT).await;
+            return Err(if waiting.is_empty() {
+                "no trust documents have been published".to_owned()
+            } else {
+                format!(
+                    "no trust documents have been published; no answer from {}",
+                    waiting.join(", ")
+                )
+            });
         }
         let now = self.clock.unix();
         match roles.iter().find(|status| status.expires <= now) {
@@ -886,6 +933,31 @@ impl Shared {
             None => Ok(()),
         }
     }
+}
+
+fn write_client_files(inner: &Inner, folder: &Path) -> Result<(), Error> {
+    let documents = published_documents(inner)?;
+    let root = inner.repository.first_root().to_vec();
+    let path = folder.join("root.json");
+    match FileWrite::create(&path, root).apply() {
+        Err(Error::Overwrite { path }) => return Err(Error::ForeignClientFiles { path }),
+        outcome => outcome?,
+    }
+    let files = [
+        ("trusted_root.json", document(&documents.trusted_root)),
+        ("signing_config.json", document(&documents.signing_config)),
+        (
+            "trust_config.json",
+            document(&documents.client_trust_config()),
+        ),
+    ];
+    for (name, bytes) in files {
+        let path = folder.join(name);
+        if read_optional(&path)?.as_ref() != Some(&bytes) {
+            FileWrite::replace(path, bytes).apply()?;
+        }
+    }
+    Ok(())
 }
 
 /// Root and targets may both have expired while nobody looked after them. The root is renewed first, and what has

@@ -93,9 +93,12 @@ impl TrustMaterial for Services {
 }
 
 impl Services {
-    fn channel(&self) -> Channel {
+    fn channel(&self) -> Service {
         let router = grpc::mount(Router::new(), TrustMaterialServer::new(self.clone()));
-        grpc::memory_channel(&HostConfig::default(), router)
+        service(
+            "a service",
+            grpc::memory_channel(&HostConfig::default(), router),
+        )
     }
 
     fn file(&self, challenge: &[u8]) -> wire::MaterialFile {
@@ -104,6 +107,13 @@ impl Services {
             challenge: challenge.to_vec(),
             materials: materials.collect(),
         }
+    }
+}
+
+fn service(name: &str, channel: Channel) -> Service {
+    Service {
+        name: name.to_owned(),
+        channel,
     }
 }
 
@@ -1544,11 +1554,14 @@ async fn operators_work_over_grpc_and_the_public_does_not() {
 async fn a_service_that_does_not_answer_stops_the_collection() {
     let world = World::new();
     let (trust, keys) = world.open().await;
-    let silent = grpc::memory_channel(&HostConfig::default(), Router::new());
+    let silent = service(
+        "silent",
+        grpc::memory_channel(&HostConfig::default(), Router::new()),
+    );
     let refused = trust
         .publish_dev(&keys, &[world.services.channel(), silent])
         .await;
-    assert!(matches!(refused, Err(Error::Unreachable(_))));
+    assert!(matches!(refused, Err(Error::Unreachable { service, .. }) if service == "silent"));
     assert!(matches!(trust.documents().await, Err(Error::NotPublished)));
     assert!(matches!(
         trust.write_client_files(world.folder.path()).await,
@@ -1603,4 +1616,55 @@ async fn the_identity_providers_follow_the_configuration() {
     assert_eq!(world.clock.unix(), START + 60);
     let ca = Certificate::from_der(world.services.0[0].chain[0].clone()).unwrap();
     assert!(ca.subject().contains("development"));
+}
+
+#[tokio::test]
+async fn the_services_of_the_deployment_are_asked_when_no_material_is_brought() {
+    let world = World::new();
+    let (trust, keys) = world.open().await;
+    let mut client = TrustClient::new(grpc::memory_channel(
+        &HostConfig::default(),
+        trust.control_router(),
+    ));
+    let nobody = client.stage(wire::StageRequest::default()).await;
+    assert!(nobody.unwrap_err().message().contains("trust.services"));
+
+    let silent = grpc::memory_channel(&HostConfig::default(), Router::new());
+    trust.ask(vec![world.services.channel(), service("the log", silent)]);
+    let absent = client.stage(wire::StageRequest::default()).await;
+    assert!(absent.unwrap_err().message().starts_with("the log"));
+    let told = ready(&trust).await.unwrap_err();
+    assert!(told.ends_with("no answer from the log"), "{told}");
+
+    trust.ask(vec![world.services.channel()]);
+    let folder = world.folder.path().join("for-clients");
+    trust.keep_client_files(folder.clone());
+    let staged = client.stage(wire::StageRequest::default()).await;
+    assert!(staged.unwrap().into_inner().staged.is_some());
+    assert!(!folder.exists());
+    trust.sign_with(&keys.targets).await.unwrap();
+    trust.publish().await.unwrap();
+    ready(&trust).await.unwrap();
+    let written = fs::read(folder.join("trusted_root.json")).unwrap();
+    let documents = trust.documents().await.unwrap();
+    assert_eq!(written, document(&documents.trusted_root));
+
+    let again = client.stage(wire::StageRequest::default()).await;
+    assert!(again.unwrap().into_inner().staged.is_none());
+    world.clock.advance(183 * DAY);
+    let renewal = client.stage(wire::StageRequest::default()).await;
+    let renewal = renewal.unwrap().into_inner().staged.unwrap();
+    assert_eq!(renewal.changes, ["renews the targets metadata"]);
+
+    let root = ceremony::renew_root(&world.state(), START + 700 * DAY, &keys.root).await;
+    let roles = trust.publish_root(&root.unwrap()).await.unwrap();
+    assert_eq!((roles[0].version, roles[0].expires), (2, START + 700 * DAY));
+}
+
+/// The answer of the only check, as `/readyz` gives it.
+async fn ready(trust: &Trust) -> Result<(), String> {
+    let health = sealwright_host::health::Health::new();
+    health.register(trust.checks());
+    let finding = health.report().await.checks.remove(0);
+    finding.detail.map_or(Ok(()), Err)
 }
