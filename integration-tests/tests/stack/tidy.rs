@@ -48,8 +48,13 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
         "tokens are judged without knowing what they are exchanged for",
     ),
     (
+        "kernel-clock",
+        &[],
+        "one system call, and nothing that could use it otherwise",
+    ),
+    (
         "host",
-        &["proto"],
+        &["kernel-clock", "proto"],
         "what every server shares knows nothing of certificates or logs",
     ),
     (

@@ -4,8 +4,9 @@
 //! the servers that asks the operating system.
 
 use std::fmt::Debug;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// A source of wall-clock time.
 ///
@@ -19,6 +20,25 @@ pub trait Clock: Debug + Send + Sync {
     fn unix(&self) -> i64 {
         self.unix_ms().div_euclid(1000)
     }
+
+    /// Whether something keeps this clock right. A clock that cannot tell says so.
+    fn discipline(&self) -> Discipline {
+        Discipline::Unknown
+    }
+}
+
+/// What is known of how a clock is kept right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discipline {
+    /// A time service steers it.
+    Synchronised {
+        /// The furthest it may be from the true time, by the kernel's bookkeeping.
+        max_error: Duration,
+    },
+    /// Nothing steers it.
+    Unsynchronised,
+    /// Nobody can tell.
+    Unknown,
 }
 
 /// A clock that services share.
@@ -48,12 +68,24 @@ impl Clock for SystemClock {
             Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |ms| -ms),
         }
     }
+
+    fn discipline(&self) -> Discipline {
+        match sealwright_kernel_clock::status() {
+            Ok(status) if status.synchronised => Discipline::Synchronised {
+                max_error: status.max_error,
+            },
+            Ok(_) => Discipline::Unsynchronised,
+            // A sandbox may forbid the call.
+            Err(_) => Discipline::Unknown,
+        }
+    }
 }
 
 /// A clock that stands still until it is told to move.
 #[derive(Debug)]
 pub struct ManualClock {
     unix_ms: AtomicI64,
+    discipline: Mutex<Discipline>,
 }
 
 impl ManualClock {
@@ -62,7 +94,16 @@ impl ManualClock {
     pub const fn at(unix: i64) -> Self {
         Self {
             unix_ms: AtomicI64::new(unix.saturating_mul(1000)),
+            discipline: Mutex::new(Discipline::Unknown),
         }
+    }
+
+    /// Says from now on that it is kept right in this way.
+    pub fn set_discipline(&self, discipline: Discipline) {
+        *self
+            .discipline
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = discipline;
     }
 
     /// Shows `unix_ms` milliseconds from now on; going backwards is allowed.
@@ -84,6 +125,13 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn unix_ms(&self) -> i64 {
         self.unix_ms.load(Ordering::SeqCst)
+    }
+
+    fn discipline(&self) -> Discipline {
+        *self
+            .discipline
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
