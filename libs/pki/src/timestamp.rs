@@ -20,7 +20,8 @@ mod verify;
 
 pub use error::{PkiFailureInfo, RequestError, TemplateError, TimeOutOfRange, TimestampError};
 pub use request::{
-    MAX_NONCE_OCTETS, MessageImprint, RequestExtension, TimeStampReq, check_nonce, nonce_content,
+    MAX_NONCE_OCTETS, MessageImprint, RequestExtension, RequestExtensions, TimeStampReq,
+    check_nonce, nonce_content,
 };
 pub use response::MAX_RESPONSE_BYTES;
 pub use token::{Accuracy, PreparedToken, Stamp, TokenTemplate, rejection};

@@ -101,14 +101,13 @@ pub enum RequestError {
         /// The length of the digest in the request, in octets.
         found: usize,
     },
-    /// The nonce is longer than 160 bits.
-    #[error(
-        "the nonce has {found} octets; at most {} are echoed",
-        super::MAX_NONCE_OCTETS
-    )]
+    /// The nonce is longer than the authority echoes.
+    #[error("the nonce has {found} octets; at most {limit} are echoed")]
     NonceLength {
         /// The length of the nonce, in octets.
         found: usize,
+        /// The most that is echoed, in octets.
+        limit: usize,
     },
     /// The policy asked for is none of this authority's.
     #[error("policy {policy} is not offered by this authority")]

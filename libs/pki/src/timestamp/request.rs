@@ -9,7 +9,8 @@ use crate::algorithm::{hash_algorithm, hash_identifier};
 use crate::asn1::{self, Writer, tag};
 use crate::error::DerFault;
 
-/// A nonce is echoed up to 160 bits. The RFC suggests 64; more is storage of the client's at the authority's cost.
+/// A nonce is echoed up to 160 bits unless the authority chooses otherwise. The RFC suggests 64; more is storage of the
+/// client's at the authority's cost.
 pub const MAX_NONCE_OCTETS: usize = 20;
 
 /// What is to be stamped: the digest of the data and how it was made.
@@ -129,9 +130,51 @@ pub struct TimeStampReq<'a> {
     pub cert_req: bool,
     /// The extension on which the request may fail: the first critical one, else the first.
     pub extension: Option<RequestExtension>,
+    /// All of them, for an authority that repeats in its tokens what it does not understand.
+    pub extensions: Option<RequestExtensions<'a>>,
 }
 
-/// An extension of a request. What it carries is not kept: none is acted upon.
+/// The well-formed extensions of a request, as they were sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestExtensions<'a> {
+    content: &'a [u8],
+}
+
+impl<'a> RequestExtensions<'a> {
+    /// How many octets they took in the request.
+    #[must_use]
+    pub const fn encoded_len(&self) -> usize {
+        self.content.len()
+    }
+
+    /// The extensions in their order.
+    pub fn iter(&self) -> impl Iterator<Item = RequestExtension> + use<'a> {
+        self.with_values().map(|(extension, _)| extension)
+    }
+
+    fn with_values(&self) -> impl Iterator<Item = (RequestExtension, &'a [u8])> + use<'a> {
+        let mut list = Reader::new(self.content);
+        // What was read once is read again without a fault; at one the iteration would end.
+        std::iter::from_fn(move || one_extension(&mut list).ok())
+    }
+
+    /// Writes them as a SEQUENCE OF Extension with the given tag, in DER whatever the request had.
+    pub(super) fn write(&self, tag: u8, out: &mut Writer) {
+        out.nested(tag, |list| {
+            for (extension, value) in self.with_values() {
+                list.sequence(|fields| {
+                    fields.oid(&extension.identifier);
+                    if extension.critical {
+                        fields.boolean(true);
+                    }
+                    fields.octet_string(value);
+                });
+            }
+        });
+    }
+}
+
+/// An extension of a request, without what it carries: none is acted upon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestExtension {
     /// The extension's identifier.
@@ -147,6 +190,17 @@ impl<'a> TimeStampReq<'a> {
     /// # Errors
     /// Says which field is malformed or which value is not acceptable; [`RequestError::failure_info`] gives the bit.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, RequestError> {
+        Self::parse_with_nonce_limit(bytes, MAX_NONCE_OCTETS)
+    }
+
+    /// As [`Self::parse`], by an authority that echoes nonces of up to `max_nonce_octets`.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_with_nonce_limit(
+        bytes: &'a [u8],
+        max_nonce_octets: usize,
+    ) -> Result<Self, RequestError> {
         let mut fields = Reader::only_sequence(bytes).map_err(part("the outer sequence"))?;
         if fields.integer().map_err(part("version"))? != [1] {
             return Err(RequestError::Version);
@@ -161,17 +215,18 @@ impl<'a> TimeStampReq<'a> {
             .map_err(part("reqPolicy"))?;
         let nonce = fields.optional_integer().map_err(part("nonce"))?;
         let cert_req = fields.boolean_default_false().map_err(part("certReq"))?;
-        let extension = extension(&mut fields).map_err(part("extensions"))?;
+        let extensions = extensions(&mut fields).map_err(part("extensions"))?;
         fields
             .finish()
             .map_err(part("what follows the last field"))?;
-        check_nonce(nonce)?;
+        check_nonce(nonce, max_nonce_octets)?;
         Ok(Self {
             message_imprint,
             req_policy,
             nonce,
             cert_req,
-            extension,
+            extension: extensions.as_ref().and_then(decisive),
+            extensions,
         })
     }
 
@@ -189,6 +244,7 @@ impl<'a> TimeStampReq<'a> {
             nonce: Some(nonce),
             cert_req: true,
             extension: None,
+            extensions: None,
         }
     }
 
@@ -219,44 +275,57 @@ pub fn nonce_content(random: [u8; 8]) -> Vec<u8> {
     asn1::unsigned_content(&random).into_owned()
 }
 
-/// Refuses a nonce longer than is echoed. The zero octet that keeps a large unsigned number positive is not counted.
+/// Refuses a nonce longer than `limit` octets. The zero octet that keeps a large unsigned number positive is not counted.
 ///
 /// # Errors
 /// [`RequestError::NonceLength`].
-pub fn check_nonce(nonce: Option<&[u8]>) -> Result<(), RequestError> {
+pub fn check_nonce(nonce: Option<&[u8]>, limit: usize) -> Result<(), RequestError> {
     let octets = match nonce {
         Some([0, magnitude @ ..]) => magnitude.len(),
         Some(content) => content.len(),
         None => 0,
     };
-    if octets > MAX_NONCE_OCTETS {
-        Err(RequestError::NonceLength { found: octets })
+    if octets > limit {
+        Err(RequestError::NonceLength {
+            found: octets,
+            limit,
+        })
     } else {
         Ok(())
     }
 }
 
-fn extension(fields: &mut Reader<'_>) -> Result<Option<RequestExtension>, DerFault> {
+/// Reads the optional list to its end, so that whoever walks it later meets no fault.
+fn extensions<'a>(fields: &mut Reader<'a>) -> Result<Option<RequestExtensions<'a>>, DerFault> {
     let Some(content) = fields.optional(tag::context_constructed(0))? else {
         return Ok(None);
     };
     let mut list = Reader::new(content);
-    let mut chosen: Option<RequestExtension> = None;
-    while !list.is_empty() {
-        let mut extension = list.sequence()?;
-        let identifier = asn1::parse_oid(extension.value(tag::OBJECT_IDENTIFIER)?)?;
-        let critical = extension.boolean_default_false()?;
-        extension.value(tag::OCTET_STRING)?;
-        extension.finish()?;
-        if chosen.is_none_or(|earlier| critical && !earlier.critical) {
-            chosen = Some(RequestExtension {
-                identifier,
-                critical,
-            });
-        }
-    }
     // `Extensions` is a SEQUENCE SIZE (1..MAX): an empty one says nothing.
-    chosen.ok_or(DerFault::Truncated).map(Some)
+    one_extension(&mut list)?;
+    while !list.is_empty() {
+        one_extension(&mut list)?;
+    }
+    Ok(Some(RequestExtensions { content }))
+}
+
+fn one_extension<'a>(list: &mut Reader<'a>) -> Result<(RequestExtension, &'a [u8]), DerFault> {
+    let mut fields = list.sequence()?;
+    let identifier = asn1::parse_oid(fields.value(tag::OBJECT_IDENTIFIER)?)?;
+    let critical = fields.boolean_default_false()?;
+    let value = fields.value(tag::OCTET_STRING)?;
+    fields.finish()?;
+    let extension = RequestExtension {
+        identifier,
+        critical,
+    };
+    Ok((extension, value))
+}
+
+/// The first critical extension, else the first.
+fn decisive(extensions: &RequestExtensions<'_>) -> Option<RequestExtension> {
+    let critical = extensions.iter().find(|extension| extension.critical);
+    critical.or_else(|| extensions.iter().next())
 }
 
 fn part(part: &'static str) -> impl Fn(DerFault) -> RequestError {
@@ -406,6 +475,36 @@ mod tests {
         let nonce = asn1::encode(tag::INTEGER, &[&[0][..], &[0xff; 20]].concat());
         let der = request(V1, &sha256_imprint(), &[&nonce]);
         assert!(TimeStampReq::parse(&der).is_ok());
+        let narrow = TimeStampReq::parse_with_nonce_limit(&der, 8);
+        assert_eq!(
+            narrow,
+            Err(RequestError::NonceLength {
+                found: 20,
+                limit: 8
+            })
+        );
+    }
+
+    #[test]
+    fn extensions_are_repeated_in_der_whatever_form_they_had() {
+        // `critical FALSE` spelled out, and a length in the long form.
+        let loose = [
+            0x30, 0x81, 11, 6, 3, 0x2a, 3, 4, 1, 1, 0, 4, 1, 9, 0x30, 8, 6, 3, 0x2a, 3, 5, 4, 1, 7,
+        ];
+        let list = asn1::encode(tag::context_constructed(0), &loose);
+        let der = request(V1, &sha256_imprint(), &[&list]);
+        let parsed = TimeStampReq::parse(&der).expect("well formed");
+        let extensions = parsed.extensions.expect("present");
+        assert_eq!(
+            (extensions.encoded_len(), extensions.iter().count()),
+            (loose.len(), 2)
+        );
+        let mut out = Writer::new();
+        extensions.write(tag::context_constructed(1), &mut out);
+        let strict = [
+            0xa1, 20, 0x30, 8, 6, 3, 0x2a, 3, 4, 4, 1, 9, 0x30, 8, 6, 3, 0x2a, 3, 5, 4, 1, 7,
+        ];
+        assert_eq!(out.finish(), strict);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use sealwright_crypto::{Algorithm, HashAlgorithm, sha256};
 
 use super::error::{PkiFailureInfo, TemplateError, TimeOutOfRange};
 use super::names;
-use super::request::MessageImprint;
+use super::request::{MessageImprint, RequestExtensions};
 use crate::algorithm::{SignatureScheme, algorithm_identifier, hash_identifier};
 use crate::asn1::{self, Writer, tag};
 use crate::certificate::Certificate;
@@ -128,13 +128,25 @@ impl TokenTemplate {
     /// # Errors
     /// When `gen_time` cannot be written.
     pub fn prepare(&self, stamp: &Stamp<'_>) -> Result<PreparedToken<'_>, TimeOutOfRange> {
+        self.prepare_with(stamp, None)
+    }
+
+    /// As [`Self::prepare`], for a token that repeats its request's extensions.
+    ///
+    /// # Errors
+    /// When `gen_time` cannot be written.
+    pub fn prepare_with(
+        &self,
+        stamp: &Stamp<'_>,
+        extensions: Option<&RequestExtensions<'_>>,
+    ) -> Result<PreparedToken<'_>, TimeOutOfRange> {
         let out_of_range = |_| TimeOutOfRange {
             unix: stamp.gen_time,
         };
         let gen_time = asn1::generalized_time(stamp.gen_time).map_err(out_of_range)?;
         let (signing_time_tag, signing_time) =
             asn1::certificate_time(stamp.gen_time).map_err(out_of_range)?;
-        let tst_info = self.tst_info(stamp, &gen_time);
+        let tst_info = self.tst_info(stamp, &gen_time, extensions);
         let signing_time = asn1::encode(signing_time_tag, signing_time.as_bytes());
         let signed_attributes = self.signed_attributes(&tst_info, &signing_time);
         Ok(PreparedToken {
@@ -145,7 +157,12 @@ impl TokenTemplate {
         })
     }
 
-    fn tst_info(&self, stamp: &Stamp<'_>, gen_time: &str) -> Vec<u8> {
+    fn tst_info(
+        &self,
+        stamp: &Stamp<'_>,
+        gen_time: &str,
+        extensions: Option<&RequestExtensions<'_>>,
+    ) -> Vec<u8> {
         let mut out = Writer::with_capacity(256 + self.tsa.len());
         out.sequence(|fields| {
             fields.integer(1);
@@ -158,6 +175,9 @@ impl TokenTemplate {
                 fields.tlv(tag::INTEGER, nonce);
             }
             fields.raw(&self.tsa);
+            if let Some(extensions) = extensions {
+                extensions.write(tag::context_constructed(1), fields);
+            }
         });
         out.finish()
     }
