@@ -62,6 +62,10 @@ const NEVER_CACHED: [(HeaderName, HeaderValue); 4] = [
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
     let routes = Router::new()
         .route("/api/v1/timestamp", post(timestamp).fallback(only_post))
+        // What other authorities' addresses look like; tools of code signing are configured with such.
+        .route("/tsr", post(timestamp).fallback(only_post))
+        // Beside this one there may be a page at the same address, so other methods are left to who joins the routes.
+        .route("/", post(timestamp))
         .route(
             "/api/v1/timestamp/certchain",
             get(certificate_chain).fallback(only_get),
@@ -152,7 +156,7 @@ fn rejected(refusal: Refusal, status: RejectionStatus) -> Response {
 
 impl Shared {
     async fn stamp_der(&self, body: &[u8]) -> Result<Vec<u8>, Refusal> {
-        let outcome = match TimeStampReq::parse(body) {
+        let outcome = match TimeStampReq::parse_with_nonce_limit(body, self.max_nonce) {
             Ok(request) => self.stamper.stamp(&request).await,
             Err(error) => Err(error.into()),
         };
@@ -162,7 +166,7 @@ impl Shared {
 
     async fn stamp_json(&self, body: &[u8]) -> Result<Vec<u8>, Refusal> {
         let parsed = JsonRequest::parse(body);
-        let outcome = match parsed.as_ref().map(JsonRequest::request) {
+        let outcome = match parsed.as_ref().map(|parsed| parsed.request(self.max_nonce)) {
             Ok(Ok(request)) => self.stamper.stamp(&request).await,
             Ok(Err(refusal)) => Err(refusal),
             Err(_) => parsed.map(|_| Vec::new()),

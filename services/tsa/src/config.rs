@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use sealwright_crypto::{MemorySigner, PrivateKey, Signer};
 use sealwright_host::config::{self, SecretRef};
-use sealwright_pki::timestamp::Accuracy;
+use sealwright_pki::timestamp::{Accuracy, MAX_NONCE_OCTETS};
 use sealwright_pki::{Certificate, ObjectIdentifier, parse_pem_chain};
 use serde::Deserialize;
 
 use crate::error::{ChainProblem, Error};
+use crate::time_keeper::TimeRules;
 
 /// `[tsa]`. Unknown keys are refused.
 #[derive(Debug, Clone, Deserialize)]
@@ -35,6 +36,10 @@ pub struct Config {
     pub accuracy: Duration,
     /// What to do with request extensions that are not critical. Critical ones are refused: none is understood.
     pub extensions: ExtensionRule,
+    /// The longest nonce that is echoed, in octets: 8 (what the RFC asks clients to send) to 128.
+    pub max_nonce: usize,
+    /// What to do when the kernel says that nothing keeps its clock right, or that it may be further off than `accuracy`.
+    pub clock: ClockPolicy,
     /// The HTTP status of a DER rejection.
     pub rejection_status: RejectionStatus,
     /// Largest DER request that is read.
@@ -54,6 +59,21 @@ pub enum ExtensionRule {
     Refuse,
     /// Stamp as if they were not there.
     Ignore,
+    /// Repeat them in the token, up to a kibibyte.
+    Copy,
+}
+
+/// What to do when the kernel does not vouch for its clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ClockPolicy {
+    /// Stamp nothing (`timeNotAvailable`), and be not ready. Also where the kernel cannot be asked.
+    Enforce,
+    /// Stamp, and log a warning each time the clock's state changes.
+    Warn,
+    /// Do not ask the kernel.
+    Off,
 }
 
 /// The HTTP status of a DER rejection.
@@ -84,6 +104,8 @@ impl Default for Config {
             accepted_policies: vec![ECOSYSTEM_POLICY.to_owned()],
             accuracy: Duration::from_secs(1),
             extensions: ExtensionRule::Refuse,
+            max_nonce: MAX_NONCE_OCTETS,
+            clock: ClockPolicy::Warn,
             rejection_status: RejectionStatus::Error,
             max_request: 1 << 20,
             expiry_warning: Duration::from_secs(30 * 24 * 60 * 60),
@@ -131,6 +153,24 @@ impl Config {
             .iter()
             .map(|text| self::policy("accepted_policies", text));
         Ok((policy, accepted.collect::<Result<_, _>>()?))
+    }
+
+    pub(crate) fn max_nonce(&self) -> Result<usize, Error> {
+        if (8..=128).contains(&self.max_nonce) {
+            return Ok(self.max_nonce);
+        }
+        Err(Error::Config {
+            key: "max_nonce",
+            what: format!("{} octets; choose 8 to 128", self.max_nonce),
+        })
+    }
+
+    pub(crate) fn time_rules(&self) -> TimeRules {
+        TimeRules {
+            tolerance: i64::try_from(self.accuracy.as_secs()).unwrap_or(1),
+            max_error: self.accuracy,
+            policy: self.clock,
+        }
     }
 
     /// Whether the policy is the built-in example, which an operator should replace.
@@ -184,6 +224,8 @@ mod tests {
             policy = "1.3.6.1.4.1.99999.1.2"
             accuracy = "1500ms"
             extensions = "ignore"
+            max_nonce = 32
+            clock = "enforce"
             rejection_status = "200"
         "#;
         let config: Config = config::parse(text, "sample").expect("valid");
@@ -198,6 +240,10 @@ mod tests {
         assert_eq!(
             (config.extensions, config.rejection_status),
             (ExtensionRule::Ignore, RejectionStatus::Ok)
+        );
+        assert_eq!(
+            (config.max_nonce().ok(), config.clock),
+            (Some(32), ClockPolicy::Enforce)
         );
         assert!(!config.example_policy());
     }
@@ -224,5 +270,18 @@ mod tests {
             Err(Error::Config { key: "policy", .. })
         ));
         assert!(Config::default().policies().is_ok());
+        for max_nonce in [0, 7, 129] {
+            let config = Config {
+                max_nonce,
+                ..Config::default()
+            };
+            assert!(matches!(
+                config.max_nonce(),
+                Err(Error::Config {
+                    key: "max_nonce",
+                    ..
+                })
+            ));
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What keeps the timestamp authority from starting, and what keeps it from stamping.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use sealwright_crypto::{KeyError, SignError};
 use sealwright_pki::timestamp::{TemplateError, TimestampError};
@@ -69,7 +70,7 @@ pub enum ChainProblem {
     OtherKey,
 }
 
-/// Why no time is to be had. Both pass.
+/// Why no time is to be had. All of it passes, or is the operator's to mend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(crate) enum TimeNotAvailable {
     /// The clock is behind a time that was already vouched for.
@@ -80,6 +81,18 @@ pub(crate) enum TimeNotAvailable {
         /// By how many seconds.
         seconds: i64,
     },
+    /// Nothing keeps the clock right.
+    #[error("the kernel says that nothing keeps its clock synchronised")]
+    Unsynchronised,
+    /// The clock may be further from the true time than tokens say.
+    #[error("the kernel says that its clock may be off by {} ms, more than tokens promise", max_error.as_millis())]
+    TooUncertain {
+        /// The kernel's bound.
+        max_error: Duration,
+    },
+    /// The kernel does not tell how its clock is kept.
+    #[error("the kernel does not tell whether its clock is synchronised")]
+    Unknown,
     /// The clock shows a year that cannot be written.
     #[error("the clock is far off")]
     OutOfRange,

@@ -72,14 +72,15 @@ impl JsonRequest {
         })
     }
 
-    pub(crate) fn request(&self) -> Result<TimeStampReq<'_>, Refusal> {
-        check_nonce(self.nonce.as_deref())?;
+    pub(crate) fn request(&self, max_nonce: usize) -> Result<TimeStampReq<'_>, Refusal> {
+        check_nonce(self.nonce.as_deref(), max_nonce)?;
         Ok(TimeStampReq {
             message_imprint: MessageImprint::new(self.hash_algorithm, &self.digest)?,
             req_policy: self.policy,
             nonce: self.nonce.as_deref(),
             cert_req: self.certificates,
             extension: None,
+            extensions: None,
         })
     }
 }
@@ -155,6 +156,8 @@ fn two_complement(magnitude: Vec<u8>, negative: bool) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use sealwright_pki::timestamp::MAX_NONCE_OCTETS;
+
     use super::*;
 
     #[test]
@@ -189,7 +192,7 @@ mod tests {
             r#"{{"artifactHash":"{hash}","certificates":true,"hashAlgorithm":"SHA512","nonce":1329227995784915872903807060280344576,"tsaPolicyOID":"1.2.3","extra":1}}"#
         );
         let parsed = JsonRequest::parse(body.as_bytes()).expect("valid");
-        let request = parsed.request().expect("valid");
+        let request = parsed.request(MAX_NONCE_OCTETS).expect("valid");
         assert!(request.cert_req);
         assert_eq!(request.message_imprint.hashed_message(), [7; 64]);
         assert_eq!(request.nonce.map(<[u8]>::len), Some(16));
@@ -205,8 +208,8 @@ mod tests {
     #[test]
     fn bad_members_are_named() {
         let refused = |body: &str| {
-            let outcome =
-                JsonRequest::parse(body.as_bytes()).and_then(|parsed| parsed.request().map(|_| ()));
+            let outcome = JsonRequest::parse(body.as_bytes())
+                .and_then(|parsed| parsed.request(MAX_NONCE_OCTETS).map(|_| ()));
             outcome.expect_err("must be refused").to_string()
         };
         let hash = base64::encode(&[7; 32]);

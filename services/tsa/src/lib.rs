@@ -29,7 +29,7 @@ use sealwright_pki::timestamp::{
 };
 use sealwright_pki::{Certificate, Purpose, pem_chain, verify_chain};
 
-pub use config::{Config, ExtensionRule, RejectionStatus};
+pub use config::{ClockPolicy, Config, ExtensionRule, RejectionStatus};
 pub use error::{ChainProblem, Error};
 
 use metrics::Metrics;
@@ -69,6 +69,7 @@ struct Shared {
     chain_pem: Bytes,
     valid_from: i64,
     max_request: usize,
+    max_nonce: usize,
     rejection_status: RejectionStatus,
 }
 
@@ -88,8 +89,7 @@ impl Tsa {
         let now = clock.unix();
         check_chain(&chain, signer.as_ref(), now)?;
         let (policy, accepted_policies) = config.policies()?;
-        let accuracy = config.accuracy()?;
-        let tolerance = i64::try_from(config.accuracy.as_secs()).unwrap_or(1);
+        let (accuracy, max_nonce) = (config.accuracy()?, config.max_nonce()?);
         let not_after = chain
             .iter()
             .map(Certificate::not_after)
@@ -101,7 +101,7 @@ impl Tsa {
         let stamper = Stamper {
             template: TokenTemplate::new(&chain, signer.algorithm(), Some(accuracy))?,
             signer,
-            time: TimeKeeper::open(&state, clock.clone(), tolerance)?,
+            time: TimeKeeper::open(&state, clock.clone(), config.time_rules())?,
             policy,
             accepted_policies,
             extensions: config.extensions,
@@ -117,6 +117,7 @@ impl Tsa {
             valid_from: chain.first().map_or(now, Certificate::not_before),
             chain,
             max_request: usize::try_from(config.max_request).unwrap_or(usize::MAX),
+            max_nonce,
             rejection_status: config.rejection_status,
         };
         Ok(Self {

@@ -1,16 +1,22 @@
 //! Making one timestamp: from a parsed request to the bytes of the answer. Knows nothing of HTTP or gRPC.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sealwright_crypto::{SignError, Signer, random_bytes};
 use sealwright_host::{Reason, ServiceError};
-use sealwright_pki::timestamp::{PkiFailureInfo, RequestError, Stamp, TimeStampReq, TokenTemplate};
+use sealwright_pki::timestamp::{
+    PkiFailureInfo, RequestError, RequestExtensions, Stamp, TimeStampReq, TokenTemplate,
+};
 use sealwright_pki::{ObjectIdentifier, SerialNumber};
 
 use crate::config::ExtensionRule;
 use crate::error::TimeNotAvailable;
 use crate::time_keeper::TimeKeeper;
+
+/// Extensions are repeated up to this length: a token is no place to keep things at the authority's word.
+const MAX_COPIED_OCTETS: usize = 1024;
 
 /// Why no timestamp is made.
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +108,7 @@ impl Stamper {
     /// The TimeStampResp, status granted, that answers this request.
     pub(crate) async fn stamp(&self, request: &TimeStampReq<'_>) -> Result<Vec<u8>, Refusal> {
         let policy = self.policy_for(request)?;
-        self.check_extension(request)?;
+        let repeated = self.repeated_extensions(request)?;
         let gen_time = self.time.now().await?;
         if gen_time > self.not_after {
             return Err(Refusal::Expired);
@@ -118,7 +124,7 @@ impl Stamper {
         };
         let token = self
             .template
-            .prepare(&stamp)
+            .prepare_with(&stamp, repeated)
             .map_err(|_| Refusal::Time(TimeNotAvailable::OutOfRange))?;
         // A key in memory answers here and now; only one elsewhere costs a boxed future.
         let signature = match self.signer.sign_now(token.message()) {
@@ -138,13 +144,35 @@ impl Stamper {
         }
     }
 
-    fn check_extension(&self, request: &TimeStampReq<'_>) -> Result<(), RequestError> {
-        match (request.extension, self.extensions) {
-            (None, _) => Ok(()),
-            (Some(extension), ExtensionRule::Ignore) if !extension.critical => Ok(()),
-            (Some(extension), _) => Err(RequestError::Extension {
-                extension: extension.identifier,
-            }),
+    /// The extensions that the token repeats, when the request's may pass at all.
+    fn repeated_extensions<'r>(
+        &self,
+        request: &'r TimeStampReq<'_>,
+    ) -> Result<Option<&'r RequestExtensions<'r>>, RequestError> {
+        let (Some(extension), Some(extensions)) = (request.extension, &request.extensions) else {
+            return Ok(None);
+        };
+        let refused = Err(RequestError::Extension {
+            extension: extension.identifier,
+        });
+        match self.extensions {
+            _ if extension.critical => refused,
+            ExtensionRule::Refuse => refused,
+            ExtensionRule::Ignore => Ok(None),
+            ExtensionRule::Copy if extensions.encoded_len() > MAX_COPIED_OCTETS => refused,
+            ExtensionRule::Copy => match repeated_identifier(extensions) {
+                Some(extension) => Err(RequestError::Extension { extension }),
+                None => Ok(Some(extensions)),
+            },
         }
     }
+}
+
+/// An identifier that stands twice: a list with one is no valid Extensions (RFC 5280 section 4.2). The list is short.
+fn repeated_identifier(extensions: &RequestExtensions<'_>) -> Option<ObjectIdentifier> {
+    let mut seen = HashSet::new();
+    extensions
+        .iter()
+        .map(|extension| extension.identifier)
+        .find(|identifier| !seen.insert(*identifier))
 }

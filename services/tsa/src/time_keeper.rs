@@ -16,11 +16,14 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use sealwright_host::SharedClock;
+use sealwright_host::clock::Discipline;
 
+use crate::config::ClockPolicy;
 use crate::error::{Error, TimeNotAvailable};
 
 /// How far `reserved` runs ahead, in seconds: the longest silence after a power cut, and the interval between syncs.
@@ -33,6 +36,30 @@ const FORMAT: &str = "sealwright-tsa-time 1";
 /// Where the kernel names this boot. Where it does not, every start counts as one after a power cut.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
+/// What a second must hold to be handed out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TimeRules {
+    /// How many seconds the clock may be behind the highest second handed out.
+    pub(crate) tolerance: i64,
+    /// How far from the true time the clock may be.
+    pub(crate) max_error: Duration,
+    /// What follows when the kernel does not vouch for that.
+    pub(crate) policy: ClockPolicy,
+}
+
+impl TimeRules {
+    fn judge(&self, discipline: Discipline) -> Result<(), TimeNotAvailable> {
+        match discipline {
+            Discipline::Synchronised { max_error } if max_error <= self.max_error => Ok(()),
+            Discipline::Synchronised { max_error } => {
+                Err(TimeNotAvailable::TooUncertain { max_error })
+            }
+            Discipline::Unsynchronised => Err(TimeNotAvailable::Unsynchronised),
+            Discipline::Unknown => Err(TimeNotAvailable::Unknown),
+        }
+    }
+}
+
 /// Hands out seconds in an order that never turns back. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct TimeKeeper(Arc<Inner>);
@@ -40,8 +67,9 @@ pub(crate) struct TimeKeeper(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     clock: SharedClock,
-    /// How many seconds the clock may be behind the highest second handed out.
-    tolerance: i64,
+    rules: TimeRules,
+    /// Whether the kernel did not vouch for the clock when it was last asked, so that a change is told once.
+    doubted: AtomicBool,
     /// The highest second that may be handed out without a write.
     issued: AtomicI64,
     store: Mutex<Store>,
@@ -55,8 +83,8 @@ struct Store {
 }
 
 impl TimeKeeper {
-    /// Opens the marks in `folder`, or begins them. `tolerance` (seconds) is how far the clock may be behind.
-    pub(crate) fn open(folder: &Path, clock: SharedClock, tolerance: i64) -> Result<Self, Error> {
+    /// Opens the marks in `folder`, or begins them.
+    pub(crate) fn open(folder: &Path, clock: SharedClock, rules: TimeRules) -> Result<Self, Error> {
         let path = folder.join(FILE_NAME);
         let failed = |source| Error::State {
             path: path.clone(),
@@ -90,7 +118,8 @@ impl TimeKeeper {
         });
         Ok(Self(Arc::new(Inner {
             clock,
-            tolerance,
+            rules,
+            doubted: AtomicBool::new(false),
             issued: AtomicI64::new(issued),
             store,
         })))
@@ -102,6 +131,7 @@ impl TimeKeeper {
         if now <= issued {
             return self.within_tolerance(now, issued);
         }
+        self.check_discipline()?;
         // A new second: the marks are written first. The file may be on a slow disk, so not on this thread.
         let keeper = self.clone();
         let advanced = tokio::task::spawn_blocking(move || keeper.advance()).await;
@@ -111,10 +141,29 @@ impl TimeKeeper {
     /// Whether the clock could be believed right now, for readiness.
     pub(crate) fn check(&self) -> Result<(), TimeNotAvailable> {
         let (now, issued) = self.read();
-        if now > issued {
-            Ok(())
-        } else {
-            self.within_tolerance(now, issued).map(|_| ())
+        if now <= issued {
+            self.within_tolerance(now, issued)?;
+        }
+        self.check_discipline()
+    }
+
+    /// Asks the kernel, once for each new second, whether something keeps its clock right.
+    fn check_discipline(&self) -> Result<(), TimeNotAvailable> {
+        if self.0.rules.policy == ClockPolicy::Off {
+            return Ok(());
+        }
+        let verdict = self.0.rules.judge(self.0.clock.discipline());
+        let doubted = self.0.doubted.swap(verdict.is_err(), Ordering::SeqCst);
+        match verdict {
+            Err(doubt) if !doubted => {
+                tracing::warn!(doubt = %doubt, "the clock is not vouched for")
+            }
+            Ok(()) if doubted => tracing::info!("the clock is vouched for again"),
+            _ => {}
+        }
+        match self.0.rules.policy {
+            ClockPolicy::Enforce => verdict,
+            _ => Ok(()),
         }
     }
 
@@ -124,7 +173,7 @@ impl TimeKeeper {
 
     fn within_tolerance(&self, now: i64, issued: i64) -> Result<i64, TimeNotAvailable> {
         let behind = issued.saturating_sub(now);
-        if behind <= self.0.tolerance {
+        if behind <= self.0.rules.tolerance {
             Ok(issued)
         } else {
             Err(TimeNotAvailable::ClockBehind { seconds: behind })
@@ -247,7 +296,16 @@ mod tests {
         }
 
         fn open(&self) -> TimeKeeper {
-            TimeKeeper::open(self.folder.path(), self.clock.clone(), 1).expect("opens")
+            self.open_with(ClockPolicy::Off).expect("opens")
+        }
+
+        fn open_with(&self, policy: ClockPolicy) -> Result<TimeKeeper, Error> {
+            let rules = TimeRules {
+                tolerance: 1,
+                max_error: Duration::from_secs(1),
+                policy,
+            };
+            TimeKeeper::open(self.folder.path(), self.clock.clone(), rules)
         }
 
         fn file(&self) -> std::path::PathBuf {
@@ -315,10 +373,55 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_clock_that_nobody_vouches_for_gives_no_time_where_that_is_the_policy() {
+        let sure = |ms| Discipline::Synchronised {
+            max_error: Duration::from_millis(ms),
+        };
+        let uncertain = TimeNotAvailable::TooUncertain {
+            max_error: Duration::from_millis(1001),
+        };
+        for (discipline, expected) in [
+            (sure(1000), Ok(())),
+            (sure(1001), Err(uncertain)),
+            (
+                Discipline::Unsynchronised,
+                Err(TimeNotAvailable::Unsynchronised),
+            ),
+            (Discipline::Unknown, Err(TimeNotAvailable::Unknown)),
+        ] {
+            for policy in [ClockPolicy::Enforce, ClockPolicy::Warn, ClockPolicy::Off] {
+                let fixture = Fixture::new();
+                fixture.clock.set_discipline(discipline);
+                let keeper = fixture.open_with(policy).expect("opens");
+                let expected = match policy {
+                    ClockPolicy::Enforce => expected,
+                    _ => Ok(()),
+                };
+                assert_eq!(keeper.now().await.map(drop), expected);
+                assert_eq!(keeper.check(), expected);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_vouched_for_again_gives_time_again() {
+        let fixture = Fixture::new();
+        let keeper = fixture.open_with(ClockPolicy::Enforce).expect("opens");
+        assert_eq!(keeper.now().await, Err(TimeNotAvailable::Unknown));
+        fixture.clock.set_discipline(Discipline::Synchronised {
+            max_error: Duration::ZERO,
+        });
+        assert_eq!(keeper.now().await, Ok(NOW));
+        fixture.clock.set_discipline(Discipline::Unsynchronised);
+        fixture.clock.advance(1);
+        assert_eq!(keeper.now().await, Err(TimeNotAvailable::Unsynchronised));
+    }
+
+    #[tokio::test]
     async fn two_processes_cannot_share_the_marks() {
         let fixture = Fixture::new();
         let _first = fixture.open();
-        let second = TimeKeeper::open(fixture.folder.path(), fixture.clock.clone(), 1);
+        let second = fixture.open_with(ClockPolicy::Off);
         assert!(matches!(second, Err(Error::InUse { .. })));
     }
 
@@ -326,7 +429,7 @@ mod tests {
     fn a_file_that_is_not_ours_is_not_overwritten() {
         let fixture = Fixture::new();
         std::fs::write(fixture.file(), "something else\n").expect("writable");
-        let opened = TimeKeeper::open(fixture.folder.path(), fixture.clock.clone(), 1);
+        let opened = fixture.open_with(ClockPolicy::Off);
         assert!(matches!(opened, Err(Error::State { .. })));
     }
 

@@ -11,7 +11,7 @@ use sealwright_crypto::{
     Algorithm, BoxFuture, Digest, KeyType, MemorySigner, PrivateKey, PublicKey, SignError, Signer,
     base64, sha256,
 };
-use sealwright_host::clock::ManualClock;
+use sealwright_host::clock::{Discipline, ManualClock};
 use sealwright_host::metrics::Registry;
 use sealwright_host::run::HostConfig;
 use sealwright_host::{Reason, grpc, status};
@@ -27,7 +27,9 @@ use sealwright_proto::sealwright::timestamp::v1::{
 };
 use sealwright_proto::sealwright::trust::v1::trust_material_client::TrustMaterialClient;
 use sealwright_proto::sealwright::trust::v1::{DescribeRequest, MaterialKind};
-use sealwright_tsa::{ChainProblem, Config, Deps, Error, ExtensionRule, RejectionStatus, Tsa};
+use sealwright_tsa::{
+    ChainProblem, ClockPolicy, Config, Deps, Error, ExtensionRule, RejectionStatus, Tsa,
+};
 use tower::ServiceExt as _;
 
 const NOW: i64 = 1_800_000_000;
@@ -365,6 +367,180 @@ async fn extensions_are_refused_unless_they_may_be_passed_over() {
         failure(&post(&lenient.router(), QUERY, with_extension(true)).await),
         PkiFailureInfo::UnacceptedExtension
     );
+}
+
+#[tokio::test]
+async fn extensions_are_repeated_in_the_token_where_that_is_the_rule() {
+    let fixture = Fixture::new();
+    let copying = fixture
+        .open_with(Config {
+            extensions: ExtensionRule::Copy,
+            ..Config::default()
+        })
+        .await;
+    let router = copying.router();
+    let answer = post(&router, QUERY, with_extension(false)).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    fixture.verify(&answer.body);
+    // Extensions [1], one of them, 1.2.3.4, with an empty value.
+    let repeated = [0xa1, 9, 0x30, 7, 6, 3, 0x2a, 3, 4, 4, 0];
+    assert!(contains(&answer.body, &repeated));
+    let plain = post(&router, QUERY, query(&[1])).await;
+    assert!(!contains(&plain.body, &repeated));
+    let one = [0x30, 7, 6, 3, 0x2a, 3, 4, 4, 0];
+    for refused in [
+        with_extension(true),
+        with_extensions(&[one, one].concat()),
+        with_extensions(
+            &[
+                &[0x30, 0x82, 4, 0, 6, 3, 0x2a, 3, 4, 4, 0x82, 3, 0xf7][..],
+                &[0; 1015],
+            ]
+            .concat(),
+        ),
+    ] {
+        let answer = post(&router, QUERY, refused).await;
+        assert_eq!(failure(&answer), PkiFailureInfo::UnacceptedExtension);
+    }
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
+
+/// A request with `list` as the content of its extensions.
+fn with_extensions(list: &[u8]) -> Vec<u8> {
+    use sealwright_pki::asn1::{encode, only, tag};
+    let request = query(&[1]);
+    let fields = only(&request, tag::SEQUENCE).expect("a request").value;
+    let extensions = encode(tag::context_constructed(0), list);
+    encode(tag::SEQUENCE, &[fields, &extensions].concat())
+}
+
+#[tokio::test]
+async fn a_nonce_is_echoed_up_to_the_configured_length_in_every_form_of_request() {
+    let fixture = Fixture::new();
+    let config = Config {
+        max_nonce: 32,
+        ..Config::default()
+    };
+    let router = fixture.open_with(config).await.router();
+    let answer = post(&router, QUERY, query(&[0x7f; 32])).await;
+    assert_eq!(
+        fixture.verify(&answer.body).nonce.as_deref(),
+        Some(&[0x7f; 32][..])
+    );
+    let answer = post(&router, QUERY, query(&[0x7f; 33])).await;
+    assert_eq!(failure(&answer), PkiFailureInfo::BadRequest);
+    let hash = base64::encode(&sha256(DATA));
+    // 2^255 needs 32 octets and the one that keeps it positive; 2^256 one more.
+    for (nonce, status) in [
+        (
+            "57896044618658097711785492504343953926634992332820282019728792003956564819968",
+            StatusCode::OK,
+        ),
+        (
+            "115792089237316195423570985008687907853269984665640564039457584007913129639936",
+            StatusCode::BAD_REQUEST,
+        ),
+    ] {
+        let body =
+            format!(r#"{{"artifactHash":"{hash}","hashAlgorithm":"sha256","nonce":{nonce}}}"#);
+        assert_eq!(post(&router, "application/json", body).await.status, status);
+    }
+}
+
+#[tokio::test]
+async fn a_negative_nonce_and_an_explicit_false_are_taken_and_echoed_in_der() {
+    let fixture = Fixture::new();
+    let router = fixture.open().await.router();
+    let imprint = {
+        let request = query(&[1]);
+        let fields = sealwright_pki::asn1::only(&request, 0x30).expect("a request");
+        // Version, then the imprint of SHA-256 with NULL parameters: 51 octets.
+        fields.value.get(..54).expect("long enough").to_vec()
+    };
+    let request = [imprint.as_slice(), &[2, 1, 0xfe], &[1, 1, 0]].concat();
+    let answer = post(&router, QUERY, sealwright_pki::asn1::encode(0x30, &request)).await;
+    let timestamp = inspect(&answer.body).expect("granted");
+    assert_eq!(timestamp.nonce.as_deref(), Some(&[0xfe][..]));
+    let imprint = imprint.get(3..).expect("long enough");
+    assert!(contains(&answer.body, imprint), "repeated byte for byte");
+    let leaf = fixture.chain.first().expect("a leaf").der();
+    assert!(
+        !contains(&answer.body, leaf),
+        "no certificate was asked for"
+    );
+}
+
+#[tokio::test]
+async fn the_addresses_of_other_authorities_answer_too() {
+    let fixture = Fixture::new();
+    let router = fixture.open().await.router();
+    for path in ["/", "/tsr", "/api/v1/timestamp"] {
+        let answer = ask(&router, Method::POST, path, Some(QUERY), query(&[1])).await;
+        assert_eq!(fixture.verify(&answer.body).gen_time, NOW, "{path}");
+        let answer = ask(&router, Method::POST, path, Some(QUERY), "").await;
+        assert_eq!(
+            (answer.status, failure(&answer)),
+            (StatusCode::BAD_REQUEST, PkiFailureInfo::BadDataFormat)
+        );
+        for method in [Method::GET, Method::PUT, Method::OPTIONS] {
+            let answer = ask(&router, method, path, None, "").await;
+            assert_eq!(
+                (answer.status, answer.header("allow")),
+                (StatusCode::METHOD_NOT_ALLOWED, "POST")
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_a_clock_that_the_kernel_vouches_for_no_time_is_given() {
+    let fixture = Fixture::new();
+    let config = Config {
+        clock: ClockPolicy::Enforce,
+        ..Config::default()
+    };
+    fixture.clock.set_discipline(Discipline::Unsynchronised);
+    let tsa = fixture.open_with(config).await;
+    let router = tsa.router();
+    let answer = post(&router, QUERY, query(&[1])).await;
+    assert_eq!(
+        (answer.status, failure(&answer)),
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            PkiFailureInfo::TimeNotAvailable
+        )
+    );
+    assert_ne!(answer.header("retry-after"), "");
+    let hash = base64::encode(&sha256(DATA));
+    let json = format!(r#"{{"artifactHash":"{hash}","hashAlgorithm":"sha256"}}"#);
+    let answer = post(&router, "application/json", json).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        answer.json()["details"][0]["metadata"]["failInfo"],
+        "timeNotAvailable"
+    );
+    let mut client =
+        TimestampAuthorityClient::new(grpc::memory_channel(&HostConfig::default(), router.clone()));
+    let refused = client
+        .get_timestamp(GetTimestampRequest { query: query(&[9]) })
+        .await
+        .expect_err("refused");
+    assert_eq!(refused.code(), tonic::Code::Unavailable);
+    // A report is kept for a moment, so each question gets a health of its own.
+    let ready = async || {
+        let health = sealwright_host::health::Health::new();
+        health.register(tsa.checks());
+        health.report().await.ready()
+    };
+    assert!(!ready().await);
+    fixture.clock.set_discipline(Discipline::Synchronised {
+        max_error: std::time::Duration::from_millis(3),
+    });
+    assert!(ready().await);
+    fixture.verify(&post(&router, QUERY, query(&[1])).await.body);
 }
 
 #[tokio::test]
