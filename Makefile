@@ -7,6 +7,8 @@ PYTHON ?= python3
 VENV := .venv
 # Published clients, pinned so that a failure is ours and not a release of the night.
 CLIENTS := sigstore==4.5.1 tuf==7.0.1 rfc3161-client==1.0.9
+# Their npm sisters, pinned by the lock file there; Node comes with them, since they want a newer one than Debian has.
+JS := integration-tests/clients/js
 
 .PHONY: help demo test soak bench setup packages lint fmt clean
 
@@ -26,11 +28,21 @@ test: setup
 	$(CARGO) test -j $(JOBS) --workspace
 	@.ci/test-summary
 
-setup: packages $(VENV)/.clients
+setup: packages $(VENV)/.clients js-client
 
 $(VENV)/.clients: Makefile
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check $(CLIENTS)
+	@touch $@
+
+# Without npm the tests of its clients print SKIPPED.
+.PHONY: js-client
+js-client:
+	@if command -v npm >/dev/null 2>&1; then $(MAKE) --no-print-directory $(JS)/node_modules/.installed; \
+	else echo "npm is missing: its clients are not installed"; fi
+
+$(JS)/node_modules/.installed: $(JS)/package-lock.json
+	npm ci --prefix $(JS) --silent
 	@touch $@
 
 packages:
@@ -54,4 +66,4 @@ soak:
 
 clean:
 	$(CARGO) clean
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(JS)/node_modules
