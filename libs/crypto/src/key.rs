@@ -410,16 +410,19 @@ pub fn ecdsa_fixed_from_der(key_type: KeyType, signature: &[u8]) -> Option<Vec<u
     Some(fixed)
 }
 
-/// Label and content of the first PEM block; what stands before it is passed over, as OpenSSL writes text there.
+/// Label and content of the first PEM block; what stands before it is passed over, as OpenSSL writes text there. Lines may
+/// have any one length: sigstore-java sends the whole key on a single one.
 pub(crate) fn decode_pem(pem: &str) -> Result<(String, Vec<u8>), KeyError> {
     let malformed = KeyError::Malformed {
         expected: "PEM block",
     };
     let start = pem.find("-----BEGIN ").ok_or(malformed.clone())?;
     let block = pem.get(start..).unwrap_or_default();
-    let (label, der) =
-        pem_rfc7468::decode_vec(block.trim_end().as_bytes()).map_err(|_| malformed)?;
-    Ok((label.to_owned(), der))
+    let mut decoder = pem_rfc7468::Decoder::new_detect_wrap(block.trim_end().as_bytes())
+        .map_err(|_| malformed.clone())?;
+    let mut der = Vec::new();
+    decoder.decode_to_end(&mut der).map_err(|_| malformed)?;
+    Ok((decoder.type_label().to_owned(), der))
 }
 
 /// Builds a `SubjectPublicKeyInfo` around the raw key.
@@ -577,6 +580,25 @@ mod tests {
                     PublicKey::from_rsa_components(modulus, exponent).unwrap(),
                     key
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn pem_has_lines_of_any_one_length() {
+        for key_type in ALL {
+            let key = PrivateKey::generate(key_type).unwrap().public_key().clone();
+            let body = crate::base64::encode(key.spki_der());
+            for width in [32, 64, 76, body.len()] {
+                let lines: Vec<&str> = (0..body.len())
+                    .step_by(width)
+                    .map(|start| &body[start..body.len().min(start + width)])
+                    .collect();
+                let lines = lines.join("\n");
+                let pem = format!("-----BEGIN PUBLIC KEY-----\n{lines}\n-----END PUBLIC KEY-----");
+                assert_eq!(PublicKey::from_pem(&pem).as_ref(), Ok(&key), "{width}");
+                let damaged = pem.replacen('M', "*", 1);
+                assert!(PublicKey::from_pem(&damaged).is_err(), "{width}");
             }
         }
     }
