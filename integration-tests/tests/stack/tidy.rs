@@ -10,7 +10,7 @@ use std::{
 use sealwright_integration_tests::workspace_root;
 use serde_json::Value;
 
-/// Who may depend on whom, and the sentence that says why not the others. `testkit` and `integration-tests` may use all.
+/// Who may depend on whom, and the sentence that says why not the others. [`TESTS`] may use all.
 const ARROWS: &[(&str, &[&str], &str)] = &[
     (
         "proto",
@@ -104,6 +104,9 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
     ),
 ];
 
+/// Rooms that hold nothing but tests and what tests share.
+const TESTS: [&str; 3] = ["testkit", "integration-tests", "fuzz"];
+
 fn metadata() -> Value {
     let output = Command::new(env!("CARGO"))
         .args([
@@ -154,7 +157,7 @@ fn rooms(metadata: &Value) -> BTreeMap<String, BTreeSet<String>> {
 fn arrows_between_crates_point_one_way() {
     let rooms = rooms(&metadata());
     for (room, dependencies) in &rooms {
-        if matches!(room.as_str(), "integration-tests" | "testkit") {
+        if TESTS.contains(&room.as_str()) {
             continue;
         }
         let (_, allowed, why) = ARROWS
@@ -168,13 +171,15 @@ fn arrows_between_crates_point_one_way() {
             );
         }
     }
-    assert_eq!(rooms.len(), ARROWS.len() + 2, "every row is a crate");
+    assert_eq!(
+        rooms.len(),
+        ARROWS.len() + TESTS.len(),
+        "every row is a crate"
+    );
     for (room, dependencies) in &rooms {
-        let forbidden = ["testkit", "integration-tests"]
-            .iter()
-            .find(|name| dependencies.contains(**name));
+        let forbidden = TESTS.iter().find(|name| dependencies.contains(**name));
         assert!(
-            room == "integration-tests" || forbidden.is_none(),
+            TESTS.contains(&room.as_str()) || forbidden.is_none(),
             "{room} depends on {forbidden:?} outside tests"
         );
     }
@@ -205,8 +210,7 @@ fn confined_dependencies_stay_in_their_rooms() {
         let room = text(package, "name").trim_start_matches("sealwright-");
         for dependency in package["dependencies"].as_array().expect("dependencies") {
             let name = text(dependency, "name");
-            let dev = text(dependency, "kind") == "dev"
-                || matches!(room, "integration-tests" | "testkit");
+            let dev = text(dependency, "kind") == "dev" || TESTS.contains(&room);
             if let Some((_, allowed)) = CONFINED.iter().find(|row| row.0 == name && !dev) {
                 assert!(
                     allowed.contains(&room),
