@@ -10,4 +10,5 @@ mod openssl;
 mod provider;
 mod refusals;
 mod tidy;
+mod timestamps;
 mod trace;
