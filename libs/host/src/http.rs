@@ -5,7 +5,7 @@
 use ::http::header::{
     ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS,
 };
-use ::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -113,16 +113,35 @@ pub fn expect_content_type(
         })
 }
 
-/// The token of `Authorization: Bearer TOKEN`, when there is exactly one such header.
-#[must_use]
-pub fn bearer_token(headers: &HeaderMap) -> Option<&str> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let value = values.next()?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    let usable = values.next().is_none() && scheme.eq_ignore_ascii_case("bearer");
-    usable
-        .then(|| token.trim())
-        .filter(|token| !token.is_empty())
+/// The token of `Authorization: Bearer TOKEN`, when there is such a header.
+///
+/// # Errors
+/// `MALFORMED_REQUEST` when there are several: a proxy in front may have looked at another one than we would.
+pub fn bearer_token(headers: &HeaderMap) -> Result<Option<&str>, ServiceError> {
+    Ok(one_header(headers, &AUTHORIZATION)?.and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        let token = token.trim();
+        (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+    }))
+}
+
+/// The value of a header that may be there once. A value that is not ASCII text counts as none.
+///
+/// # Errors
+/// `MALFORMED_REQUEST` when it is there more than once.
+pub fn one_header<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'a str>, ServiceError> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.next().is_some() {
+        return Err(ServiceError::new(
+            Reason::MalformedRequest,
+            format!("The request has several {name} headers; one is accepted"),
+        ));
+    }
+    Ok(first.and_then(|value| value.to_str().ok()))
 }
 
 /// Whether the request speaks gRPC.
@@ -198,6 +217,18 @@ pub fn not_found(what: &str) -> ServiceError {
     ServiceError::new(Reason::NotFound, format!("There is no {what}"))
 }
 
+/// Insists on JSON where a content type is declared. None at all is tolerated; a form or plain text is what a page of
+/// another site can make a browser send without asking, and is refused.
+///
+/// # Errors
+/// `UNSUPPORTED_MEDIA_TYPE` (415).
+pub fn expect_json(headers: &HeaderMap) -> Result<(), ServiceError> {
+    if headers.contains_key(CONTENT_TYPE) {
+        expect_content_type(headers, &[JSON])?;
+    }
+    Ok(())
+}
+
 /// 405 in the envelope with `Allow`, e.g. `method_not_allowed("GET, HEAD")`.
 #[must_use]
 pub fn method_not_allowed(allow: &'static str) -> ServiceError {
@@ -259,15 +290,16 @@ mod tests {
     #[test]
     fn a_bearer_token_is_taken_only_when_it_is_alone() {
         assert_eq!(
-            bearer_token(&headers(&[("authorization", "bearer  abc")])),
+            bearer_token(&headers(&[("authorization", "bearer  abc")])).unwrap(),
             Some("abc")
         );
         assert_eq!(
-            bearer_token(&headers(&[("authorization", "Basic abc")])),
+            bearer_token(&headers(&[("authorization", "Basic abc")])).unwrap(),
             None
         );
         let mut twice = headers(&[("authorization", "Bearer a")]);
         twice.append(AUTHORIZATION, HeaderValue::from_static("Bearer b"));
-        assert_eq!(bearer_token(&twice), None);
+        let error = bearer_token(&twice).expect_err("twice");
+        assert_eq!(error.reason(), Reason::MalformedRequest);
     }
 }

@@ -122,6 +122,7 @@ pub(crate) struct Requests {
     pub(crate) in_flight: Gauge,
     pub(crate) connections: Gauge,
     pub(crate) overloads: Counter,
+    pub(crate) connections_refused: Counter,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -160,6 +161,11 @@ impl Requests {
             overloads: registry.register(
                 "http_overloads",
                 "Requests turned away with 503 by the limits",
+                Counter::default(),
+            ),
+            connections_refused: registry.register(
+                "http_connections_refused",
+                "Connections closed at once because their address had its share",
                 Counter::default(),
             ),
         }

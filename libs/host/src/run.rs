@@ -9,6 +9,8 @@
 //! | what | bound | answer |
 //! |---|---|---|
 //! | open connections | `max_connections`; beyond it they queue in the kernel; when three quarters are taken, idle ones go early | |
+//! | open connections of one address | `max_connections_per_address`; when three quarters are taken, its idle ones go early | closed at once |
+//! | requests of one address | `requests_per_second`, none unless configured | 429 |
 //! | time to send a request head, to shake hands | `header_timeout` | connection closed |
 //! | size of a request head | `max_header_bytes` | 431 |
 //! | size of a body | `max_body` | 413 |
@@ -26,7 +28,10 @@
 //! Remaining weakness: a reader on HTTP/2 that takes one of several answers and lets others wait holds those answers
 //! until it goes idle; `MAX_STREAMS` bounds how many.
 
+mod bare;
 mod connection;
+mod crowd;
+mod descriptors;
 mod exchange;
 mod limits;
 
@@ -49,6 +54,7 @@ use crate::metrics::Registry;
 use crate::telemetry::TelemetryConfig;
 use crate::tls::{Reloads, ServerTls, TlsConfig, TlsError};
 
+pub use crowd::Networks;
 pub use limits::Limits;
 
 /// Marks a response (as an extension) whose body is a stream without end, so that its silence is not taken for a stalled
@@ -67,6 +73,9 @@ pub struct HostConfig {
     /// The base URL under which clients reach this server, without a trailing slash. Derived from the first address when
     /// absent.
     pub public_url: Option<String>,
+    /// Proxies in front, in CIDR notation. They have no share of the connections, and their `X-Forwarded-For` says which
+    /// client a request counts for; from anybody else that header is passed over.
+    pub trusted_proxies: Networks,
     /// How long a drain waits for requests under way before it cuts them off.
     #[serde(with = "crate::config::duration")]
     pub drain_timeout: Duration,
@@ -85,6 +94,7 @@ impl Default for HostConfig {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 7700))],
             tls: None,
             public_url: None,
+            trusted_proxies: Networks::default(),
             drain_timeout: Duration::from_secs(4),
             drain_delay: Duration::ZERO,
             limits: Limits::default(),

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::time::Duration;
 
-use ::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use ::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use ::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -275,9 +275,25 @@ impl IntoResponse for ServiceError {
         if let Some(wait) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
         }
+        if let Some(challenge) = challenge(self.reason) {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
         append_all(headers, self.headers);
         response.extensions_mut().insert(Refused(self.reason));
         response
+    }
+}
+
+/// What a 401 asks for (RFC 6750 section 3): a token, or another token than the one that was sent. A missing client
+/// certificate has no challenge; TLS asked for it.
+fn challenge(reason: Reason) -> Option<&'static str> {
+    match reason {
+        Reason::ClientCertificateMissing => None,
+        Reason::TokenMissing => Some("Bearer realm=\"sealwright\""),
+        reason if reason::wire(reason).http == ::http::StatusCode::UNAUTHORIZED => {
+            Some("Bearer realm=\"sealwright\", error=\"invalid_token\"")
+        }
+        _ => None,
     }
 }
 

@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{get, post};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 use sealwright_crypto::base64;
 use sealwright_host::http::{self as host_http, bearer_token};
 use sealwright_host::{Reason, ServiceError, grpc};
@@ -32,7 +32,7 @@ use crate::possession::KeyRequest;
 const PEM_CHAIN: &str = "application/pem-certificate-chain";
 
 /// Metadata in which gRPC callers may send the token beside the message.
-const TOKEN_METADATA: &str = "oidcidentitytoken";
+const TOKEN_METADATA: HeaderName = HeaderName::from_static("oidcidentitytoken");
 
 /// The public routes.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
@@ -77,10 +77,9 @@ async fn signing_cert(
 ) -> Result<Response, ServiceError> {
     let (parts, body) = request.into_parts();
     let body = read(&shared, &parts.headers, body).await?;
+    let token_beside = bearer_token(&parts.headers)?;
     let request = host_http::parse_json(&body)?;
-    let answer = shared
-        .signing_certificate(request, bearer_token(&parts.headers))
-        .await?;
+    let answer = shared.signing_certificate(request, token_beside).await?;
     Ok(host_http::no_store(host_http::json(
         StatusCode::OK,
         &answer,
@@ -103,7 +102,7 @@ async fn signing_cert_v1(
     let (parts, body) = request.into_parts();
     let body = read(&shared, &parts.headers, body).await?;
     let request: V1Request = host_http::parse_json(&body)?;
-    let token = bearer_token(&parts.headers).unwrap_or_default().to_owned();
+    let token = bearer_token(&parts.headers)?.unwrap_or_default().to_owned();
     let chain = shared
         .issue(SigningRequest {
             token,
@@ -313,10 +312,8 @@ impl CaRpc for Rpc {
         request: tonic::Request<proto::CreateSigningCertificateRequest>,
     ) -> Result<tonic::Response<proto::SigningCertificate>, tonic::Status> {
         let (metadata, _, request) = request.into_parts();
-        let alone = metadata
-            .get(TOKEN_METADATA)
-            .and_then(|value| value.to_str().ok());
-        let beside = alone.or_else(|| bearer_token(metadata.as_ref()));
+        let alone = host_http::one_header(metadata.as_ref(), &TOKEN_METADATA)?;
+        let beside = alone.or(bearer_token(metadata.as_ref())?);
         Ok(tonic::Response::new(
             self.0.signing_certificate(request, beside).await?,
         ))

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
+use bytes::{Buf as _, Bytes};
 use futures::FutureExt;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -19,7 +20,9 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::exchange::{Exchange, Shared};
+use super::bare;
+use super::crowd::Share;
+use super::exchange::{Exchange, Shared, TooMany};
 use super::limits::Limits;
 use crate::tls::{PeerCertificate, ServerTls};
 
@@ -91,7 +94,14 @@ impl Door {
     }
 
     fn let_in(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit) {
-        let visit = self.clone().welcome(stream, peer, place);
+        let share = match self.shared.share(peer.ip()) {
+            Ok(share) => share,
+            Err(TooMany) => {
+                tracing::debug!(client = %peer, "closed: its address has its share of connections");
+                return;
+            }
+        };
+        let visit = self.clone().welcome(stream, peer, place, share);
         self.connections
             .spawn(self.cut.clone().run_until_cancelled_owned(visit));
     }
@@ -101,6 +111,7 @@ impl Door {
         stream: TcpStream,
         peer: SocketAddr,
         place: OwnedSemaphorePermit,
+        share: Option<Share>,
     ) {
         let _place = place;
         let _counted = self.shared.count_connection();
@@ -111,6 +122,7 @@ impl Door {
                 stream,
                 Some(peer),
                 None,
+                share.as_ref(),
                 &self.shared,
                 &self.router,
                 &self.closing,
@@ -133,6 +145,7 @@ impl Door {
                     stream,
                     Some(peer),
                     certificate,
+                    share.as_ref(),
                     &self.shared,
                     &self.router,
                     &self.closing,
@@ -154,6 +167,7 @@ where
         stream,
         None,
         None,
+        None,
         &shared,
         &router,
         &CancellationToken::new(),
@@ -166,6 +180,7 @@ async fn serve<S>(
     stream: S,
     peer: Option<SocketAddr>,
     certificate: Option<PeerCertificate>,
+    share: Option<&Share>,
     shared: &Arc<Shared>,
     router: &Router,
     closing: &CancellationToken,
@@ -184,6 +199,8 @@ async fn serve<S>(
     let watched = Watched {
         stream,
         vitals: vitals.clone(),
+        max_header_bytes: shared.limits.max_header_bytes,
+        owed: Bytes::new(),
     };
     let mut connection = pin!(builder.serve_connection(TokioIo::new(watched), exchange));
     let interval =
@@ -206,7 +223,7 @@ async fn serve<S>(
                 connection.as_mut().graceful_shutdown();
                 closed_at = Some(Instant::now());
             }
-            () = tick => match vitals.verdict(shared) {
+            () = tick => match vitals.verdict(shared, share) {
                 Verdict::Well => {}
                 Verdict::Stalled => {
                     tracing::debug!(client = ?peer, "cut off: the client does not read its answer");
@@ -320,7 +337,12 @@ impl Vitals {
         self.sending.fetch_sub(1, Ordering::Relaxed);
     }
 
-    fn verdict(&self, shared: &Shared) -> Verdict {
+    /// Whether no request is being answered.
+    fn resting(&self) -> bool {
+        self.exchanges.load(Ordering::Relaxed) == 0
+    }
+
+    fn verdict(&self, shared: &Shared, share: Option<&Share>) -> Verdict {
         let (now, limits) = (self.now(), &shared.limits);
         let longer =
             |since: u64, limit: Duration| Duration::from_millis(now.saturating_sub(since)) > limit;
@@ -338,13 +360,12 @@ impl Vitals {
         } else {
             limits.idle_timeout
         };
-        let patience = if shared.crowded() {
+        let patience = if shared.crowded() || share.is_some_and(Share::crowded) {
             patience.min(CROWDED_IDLE)
         } else {
             patience
         };
-        let resting = self.exchanges.load(Ordering::Relaxed) == 0;
-        if resting && longer(self.idle_since.load(Ordering::Relaxed), patience) {
+        if self.resting() && longer(self.idle_since.load(Ordering::Relaxed), patience) {
             Verdict::Idle
         } else {
             Verdict::Well
@@ -366,10 +387,38 @@ impl Vitals {
     }
 }
 
-/// A stream that tells when its other end takes no more bytes.
+/// A stream that tells when its other end takes no more bytes, and gives the parser's own refusals their envelope.
 struct Watched<S> {
     stream: S,
     vitals: Arc<Vitals>,
+    max_header_bytes: u64,
+    /// What is to be written in place of what the parser wrote.
+    owed: Bytes,
+}
+
+impl<S: AsyncWrite + Unpin> Watched<S> {
+    /// Writes what is owed.
+    fn poll_settle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.owed.is_empty() {
+            let outcome = Pin::new(&mut self.stream).poll_write(cx, &self.owed);
+            self.vitals.wrote(&outcome);
+            match ready!(outcome)? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.owed.advance(written),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes `written` over when it is a refusal by the parser.
+    fn takes_over(&mut self, written: &[u8]) -> bool {
+        // Between requests only: whatever is written while one is answered belongs to that answer.
+        if !self.vitals.resting() {
+            return false;
+        }
+        let answer = bare::enveloped(written, self.max_header_bytes);
+        answer.map(|answer| self.owed = answer).is_some()
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
@@ -388,6 +437,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_settle(cx))?;
+        if self.takes_over(buf) {
+            return Poll::Ready(Ok(buf.len()));
+        }
         let outcome = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.vitals.wrote(&outcome);
         outcome
@@ -398,6 +451,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_settle(cx))?;
+        if let [only] = bufs
+            && self.takes_over(only)
+        {
+            return Poll::Ready(Ok(only.len()));
+        }
         let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.vitals.wrote(&outcome);
         outcome
@@ -408,13 +467,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_settle(cx))?;
         let outcome = Pin::new(&mut self.stream).poll_flush(cx);
         self.vitals.wrote(&outcome);
         outcome
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let done = ready!(Pin::new(&mut self.stream).poll_shutdown(cx));
-        Poll::Ready(done)
+        ready!(self.poll_settle(cx))?;
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

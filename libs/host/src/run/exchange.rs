@@ -1,14 +1,14 @@
 //! One request and its answer: identity, limits, the handler, the envelope, the access log.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ::http::header::{ALLOW, CONTENT_TYPE, EXPECT, HOST};
+use ::http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HOST};
 use ::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
 use axum::Router;
 use axum::body::Body;
@@ -27,6 +27,8 @@ use tower::ServiceExt;
 use tracing::Instrument;
 
 use super::connection::Vitals;
+use super::crowd::{self, Networks, Rates, Share, Shares};
+use super::descriptors;
 use super::limits::Limits;
 use super::{HostConfig, LongLived};
 use crate::health::Health;
@@ -53,13 +55,19 @@ pub(crate) struct Shared {
     in_flight: Semaphore,
     /// In KiB, because a semaphore counts in `u32`.
     buffered: Arc<Semaphore>,
+    shares: Arc<Shares>,
+    rates: Option<Rates>,
+    proxies: Networks,
     health: Health,
     requests: Requests,
 }
 
 impl Shared {
     pub(super) fn new(config: &HostConfig, health: Health, registry: &Registry) -> Self {
-        let limits = config.limits.clone();
+        let mut limits = config.limits.clone();
+        limits.max_connections = limits
+            .max_connections
+            .min(descriptors::connections_that_fit());
         let buffered =
             usize::try_from(limits.max_buffered / 1024).unwrap_or(Semaphore::MAX_PERMITS);
         Self {
@@ -68,6 +76,9 @@ impl Shared {
             )),
             in_flight: Semaphore::new(limits.max_in_flight.min(Semaphore::MAX_PERMITS)),
             buffered: Arc::new(Semaphore::new(buffered.min(Semaphore::MAX_PERMITS))),
+            shares: Shares::new(limits.max_connections_per_address),
+            rates: Rates::new(limits.requests_per_second, limits.request_burst),
+            proxies: config.trusted_proxies.clone(),
             limits,
             health,
             requests: Requests::register(registry),
@@ -79,10 +90,41 @@ impl Shared {
         self.places.available_permits() < self.limits.max_connections / 4
     }
 
+    /// One more connection of `peer`'s share; proxies have none.
+    pub(super) fn share(&self, peer: IpAddr) -> Result<Option<Share>, TooMany> {
+        if self.proxies.contain(peer) {
+            return Ok(None);
+        }
+        let share = self.shares.take(peer);
+        if share.is_none() {
+            self.requests.connections_refused.inc();
+        }
+        share.map(Some).ok_or(TooMany)
+    }
+
+    /// Takes one request of `client`, when there is a rate.
+    fn rate(&self, client: IpAddr) -> Result<(), ServiceError> {
+        let taken = match &self.rates {
+            Some(rates) => rates.take(client, Instant::now()),
+            None => Ok(()),
+        };
+        taken.map_err(|wait| {
+            let sentence = format!(
+                "Too many requests from {client}; the limit is {} a second",
+                self.limits.requests_per_second
+            );
+            ServiceError::new(Reason::RateLimited, sentence).with_retry_after(wait)
+        })
+    }
+
     pub(super) fn count_connection(&self) -> Counted {
         Counted::new(&self.requests.connections)
     }
 }
+
+/// An address has as many connections as it may.
+#[derive(Debug)]
+pub(super) struct TooMany;
 
 /// Keeps a gauge up by one while it lives.
 pub(super) struct Counted(Gauge);
@@ -196,12 +238,13 @@ impl Exchange {
         );
         context.adopt(&span, request.headers().contains_key(TRACEPARENT));
         let request_id = HeaderValue::from_str(&context.request_id);
-        let work = self.handle(request, grpc).instrument(span.clone());
+        let client = self.client(request.headers());
+        let work = self.handle(request, grpc, client).instrument(span.clone());
         let (mut response, _bodies) = telemetry::scope(context, work).await;
         if let Ok(id) = request_id {
             response.headers_mut().insert(REQUEST_ID, id);
         }
-        span.in_scope(|| self.record(&response, &method, &path, grpc, began.elapsed()));
+        span.in_scope(|| self.record(&response, &method, &path, grpc, client, began.elapsed()));
         let sending = (!response.body().is_end_stream()
             && response.extensions().get::<LongLived>().is_none())
         .then(|| Sending::new(self.vitals.clone()));
@@ -220,6 +263,7 @@ impl Exchange {
         &self,
         request: Request<Incoming>,
         grpc: bool,
+        client: Option<IpAddr>,
     ) -> (Response, Option<OwnedSemaphorePermit>) {
         match (request.method(), request.uri().path()) {
             (&Method::GET | &Method::HEAD, "/healthz") => {
@@ -234,15 +278,31 @@ impl Exchange {
             _ => {}
         }
         let path = request.uri().path().to_owned();
-        let outcome = match one_host(&request) {
+        let outcome = match self.admit(&request, client) {
             Ok(()) => self.ask(request).await,
-            Err(error) => Err(error),
+            Err(error) => {
+                linger(request);
+                Err(error)
+            }
         };
         match outcome {
             Ok((response, bodies)) => (self.in_envelope(response, grpc, &path).await, bodies),
             Err(error) if grpc => (tonic::Status::from(error).into_http(), None),
             Err(error) => (error.into_response(), None),
         }
+    }
+
+    /// For whom a request is; nobody from outside when it comes from within the process.
+    fn client(&self, headers: &HeaderMap) -> Option<IpAddr> {
+        self.peer
+            .map(|peer| crowd::client_of(peer.ip(), headers, &self.shared.proxies))
+    }
+
+    /// What can be refused by the head alone.
+    fn admit<B>(&self, request: &Request<B>, client: Option<IpAddr>) -> Result<(), ServiceError> {
+        client.map_or(Ok(()), |client| self.shared.rate(client))?;
+        one_host(request)?;
+        as_it_is(request.headers())
     }
 
     async fn ask(
@@ -263,8 +323,9 @@ impl Exchange {
         if let Some(certificate) = &self.certificate {
             parts.extensions.insert(certificate.clone());
         }
-        let limit = self.shared.limits.request_timeout;
-        let limit = grpc_timeout(&parts.headers).map_or(limit, |asked| asked.min(limit));
+        let ours = self.shared.limits.request_timeout;
+        let asked = grpc_timeout(&parts.headers).filter(|asked| *asked < ours);
+        let limit = asked.unwrap_or(ours);
         let request = Request::from_parts(parts, Body::from(body));
         // A panic ends one request, not the connection; its text is logged by the panic hook and nowhere else.
         let handler = AssertUnwindSafe(self.router.clone().oneshot(request)).catch_unwind();
@@ -272,6 +333,10 @@ impl Exchange {
             Ok(Ok(Ok(response))) => Ok((response, bodies)),
             Ok(Ok(Err(never))) => match never {},
             Ok(Err(_panic)) => Err(ServiceError::internal("the handler panicked")),
+            Err(_) if asked.is_some() => Err(ServiceError::new(
+                Reason::RequestTimeout,
+                "The deadline that the call set has passed",
+            )),
             Err(_) => Err(ServiceError::new(
                 Reason::Unavailable,
                 "The service did not answer in time",
@@ -302,7 +367,7 @@ impl Exchange {
         };
         // Who waits for "100 Continue" has sent nothing yet.
         if outcome.is_err() && !headers.contains_key(EXPECT) {
-            tokio::spawn(linger(body));
+            tokio::spawn(forget(body));
         }
         outcome
     }
@@ -384,6 +449,7 @@ impl Exchange {
 
     /// Gives refusals that the framework made (no route, wrong method, a failed extractor) the form all others have.
     async fn in_envelope(&self, response: Response, grpc: bool, path: &str) -> Response {
+        let response = if grpc { in_details(response) } else { response };
         let status = response.status();
         let refusal = status.is_client_error() || status.is_server_error();
         if !refusal || response.extensions().get::<Refused>().is_some() {
@@ -421,7 +487,15 @@ impl Exchange {
     }
 
     /// One line and one count for every answer.
-    fn record(&self, response: &Response, method: &Method, path: &str, grpc: bool, took: Duration) {
+    fn record(
+        &self,
+        response: &Response,
+        method: &Method,
+        path: &str,
+        grpc: bool,
+        client: Option<IpAddr>,
+        took: Duration,
+    ) {
         let code = grpc
             .then(|| tonic::Status::from_header_map(response.headers()))
             .flatten();
@@ -458,7 +532,7 @@ impl Exchange {
             took.as_secs_f64(),
         );
         let grpc_code = code.map(|status| status.code() as i32);
-        let client = self.peer.map(|peer| peer.to_string()).unwrap_or_default();
+        let client = client.map(|client| client.to_string()).unwrap_or_default();
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         // Probes and calls within the process would drown what people look for.
         if matches!(route, "/healthz" | "/readyz") || self.peer.is_none() {
@@ -477,9 +551,9 @@ fn too_slow(patience: Duration) -> ServiceError {
 
 /// Reads on for a while and forgets what it reads, while the refusal is on its way. A connection that is closed with
 /// bytes unread is reset, and many clients then never see why.
-async fn linger(mut body: Incoming) {
+async fn forget(mut body: Incoming) {
     let mut left = LINGER_BYTES;
-    let forget = async {
+    let read_on = async {
         while let Some(Ok(frame)) = body.frame().await {
             left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
             if left == 0 {
@@ -487,7 +561,39 @@ async fn linger(mut body: Incoming) {
             }
         }
     };
-    let _ = timeout(LINGER_TIME, forget).await;
+    let _ = timeout(LINGER_TIME, read_on).await;
+}
+
+/// Reads on as [`forget`] does, unless the client waits to be told to send.
+fn linger(request: Request<Incoming>) {
+    if !request.body().is_end_stream() && !request.headers().contains_key(EXPECT) {
+        tokio::spawn(forget(request.into_body()));
+    }
+}
+
+/// Gives a gRPC refusal that the framework made (bytes that are no message of the method, a message that is too large, an
+/// unknown method) the details that ours have.
+fn in_details(response: Response) -> Response {
+    let status = tonic::Status::from_header_map(response.headers());
+    let foreign =
+        status.filter(|status| status.code() != tonic::Code::Ok && status.details().is_empty());
+    let Some(status) = foreign else {
+        return response;
+    };
+    let sentence: String = status
+        .message()
+        .chars()
+        .take(MAX_FOREIGN_SENTENCE)
+        .collect();
+    let (reason, sentence) = match status.code() {
+        // Our own failures have details, so this one is about the bytes that came.
+        tonic::Code::Internal | tonic::Code::Unknown => (
+            Reason::MalformedRequest,
+            format!("The request is not one message of this method: {sentence}"),
+        ),
+        code => (status::reason_of_code(code), sentence),
+    };
+    tonic::Status::from(ServiceError::new(reason, sentence)).into_http()
 }
 
 fn foreign_refusal(
@@ -555,6 +661,20 @@ fn one_host<B>(request: &Request<B>) -> Result<(), ServiceError> {
     }
     let sentence = format!("The request has {hosts} Host headers; HTTP/1.1 wants exactly one");
     Err(ServiceError::new(Reason::MalformedRequest, sentence))
+}
+
+/// Refuses a body that is compressed or otherwise transformed: nothing here undoes that, and what a few bytes may unfold to
+/// has no bound. (gRPC has a header of its own for it, and is refused by its own rules.)
+fn as_it_is(headers: &HeaderMap) -> Result<(), ServiceError> {
+    let encodings = headers.get_all(CONTENT_ENCODING).iter();
+    let mut foreign = encodings.filter(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
+    let Some(encoding) = foreign.next() else {
+        return Ok(());
+    };
+    let encoding = encoding.to_str().unwrap_or("unreadable");
+    let sentence =
+        format!("Send the body as it is; the content encoding {encoding:.100} is not accepted");
+    Err(ServiceError::new(Reason::UnsupportedMediaType, sentence))
 }
 
 /// Methods as metric labels: a closed set.

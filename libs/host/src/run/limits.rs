@@ -10,8 +10,15 @@ use crate::config::{duration, size};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Open connections.
+    /// Open connections; fewer where the process may not open as many files.
     pub max_connections: usize,
+    /// Open connections of one address (an IPv4 address, the /64 of an IPv6 one). More are closed at once. Proxies named in
+    /// `trusted_proxies` may take all.
+    pub max_connections_per_address: usize,
+    /// Requests a second of one address, in the long run; 0 sets no limit. Health is always told.
+    pub requests_per_second: u32,
+    /// Requests of one address that are taken at once when it has been quiet; as many as `requests_per_second` when 0.
+    pub request_burst: u32,
     /// Requests being handled at once.
     pub max_in_flight: usize,
     /// Bytes of one request body. Services set narrower limits for what they read.
@@ -43,7 +50,10 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_connections: 4096,
+            max_connections: 16_384,
+            max_connections_per_address: 4096,
+            requests_per_second: 0,
+            request_burst: 0,
             max_in_flight: 4096,
             max_body: 4 << 20,
             max_buffered: 64 << 20,
@@ -62,6 +72,10 @@ impl Limits {
     pub(super) fn check(&self) -> Result<(), &'static str> {
         let named = [
             ("max_connections", self.max_connections as u64),
+            (
+                "max_connections_per_address",
+                self.max_connections_per_address as u64,
+            ),
             ("max_in_flight", self.max_in_flight as u64),
             ("max_body", self.max_body),
             ("max_header_bytes", self.max_header_bytes),
