@@ -9,7 +9,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use http::header::HOST;
+use http::header::{ALLOW, HOST};
 use http::{HeaderName, HeaderValue, StatusCode};
 use sealwright_crypto::base64;
 use sealwright_host::http as host_http;
@@ -55,6 +55,7 @@ pub(crate) struct SignatureLog {
     pub(crate) log: Log,
     pub(crate) admission: Arc<Admission>,
     pub(crate) duplicates: DuplicateMode,
+    pub(crate) frozen: bool,
     pub(crate) max_request: usize,
     pub(crate) cpu: CpuPool,
 }
@@ -125,6 +126,8 @@ async fn create_entry(
 ) -> Result<Response, ServiceError> {
     let (parts, body) = request.into_parts();
     let log = logs.of_request(&parts.uri, &parts.headers)?;
+    log.require_open()?;
+    host_http::expect_json(&parts.headers)?;
     let body = host_http::read_body(&parts.headers, body, log.max_request).await?;
     let submission = parse_submission(&body)?;
     drop(body);
@@ -163,10 +166,21 @@ impl SignatureLog {
         Ok(receipt)
     }
 
+    fn require_open(&self) -> Result<(), ServiceError> {
+        if self.frozen { Err(frozen()) } else { Ok(()) }
+    }
+
     async fn tile(&self, id: TileId) -> Result<HttpBody, ServiceError> {
         let tile = self.log.tile(id).await?;
         Ok(http_body(host_http::OCTETS, tile.bytes))
     }
+}
+
+/// A log that takes no entries any more: 405 and nothing allowed, whatever is sent. It never thaws under this address, so a
+/// client is not invited to try again.
+pub(crate) fn frozen() -> ServiceError {
+    let message = "This log is frozen and takes no entries any more; use the one that the signing configuration names";
+    ServiceError::new(Reason::LogFrozen, message).with_header(ALLOW, HeaderValue::from_static(""))
 }
 
 fn conflict(index: u64) -> ServiceError {
@@ -355,6 +369,7 @@ impl Rekor for Rpc {
         request: tonic::Request<CreateEntryRequest>,
     ) -> Result<tonic::Response<TransparencyLogEntry>, tonic::Status> {
         let log = self.log(&request)?;
+        log.require_open()?;
         let receipt = log.create_entry(submission(request.into_inner())?).await?;
         let (duplicate, index) = (receipt.duplicate, receipt.index);
         let mut response = tonic::Response::new(entry_message(receipt, &log.log.key().log_id()));

@@ -59,6 +59,9 @@ pub struct LogConfig {
     /// Whether anybody may submit to a certificate log. Off, only those who reach the process as one of its own services
     /// do: the authority whose certificates it is for. Reading is for everybody either way.
     pub public_submission: bool,
+    /// Take no more entries, for good; what is in the log is still served. For a log whose successor is in the signing
+    /// configuration.
+    pub frozen: bool,
     /// Largest request that is read.
     #[serde(with = "config::size")]
     pub max_request: u64,
@@ -104,6 +107,7 @@ impl Default for LogConfig {
             algorithms: None,
             roots: Vec::new(),
             public_submission: false,
+            frozen: false,
             max_request: 4 << 20,
             wal_segment: engine.segment_bytes,
             wal_spares: engine.spare_segments,

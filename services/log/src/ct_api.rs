@@ -51,6 +51,7 @@ pub(crate) struct CertificateLog {
     pub(crate) cpu: CpuPool,
     /// Whether anybody may submit, or other services of the deployment alone.
     pub(crate) public_submission: bool,
+    pub(crate) frozen: bool,
     /// Issuer certificates that are durable in the log's files, by fingerprint.
     issuers: Mutex<HashMap<Hash, Bytes>>,
 }
@@ -63,6 +64,7 @@ impl CertificateLog {
             max_request: config.max_request_bytes(),
             cpu,
             public_submission: config.public_submission,
+            frozen: config.frozen,
             issuers: Mutex::default(),
         }
     }
@@ -184,6 +186,7 @@ async fn add(
 ) -> Result<Response, ServiceError> {
     log.permit_submission(Door::Public)?;
     let (parts, body) = request.into_parts();
+    host_http::expect_json(&parts.headers)?;
     let body = host_http::read_body(&parts.headers, body, log.max_request).await?;
     let chain = parse_chain(&body)?;
     let sct = log.add(chain, submitted).await?;
@@ -235,6 +238,9 @@ struct Sct {
 
 impl CertificateLog {
     fn permit_submission(&self, door: Door) -> Result<(), ServiceError> {
+        if self.frozen {
+            return Err(crate::api::frozen());
+        }
         if self.public_submission || door == Door::Internal {
             return Ok(());
         }

@@ -107,6 +107,7 @@ impl LogService {
                     log,
                     admission,
                     duplicates,
+                    frozen: config.frozen,
                     max_request,
                     cpu,
                 });
