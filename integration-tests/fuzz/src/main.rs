@@ -146,7 +146,8 @@ fn tell(target: &str, what: &str, input: &[u8]) -> Result<()> {
     fs::create_dir_all(&found)?;
     let file = found.join(driver::name_of(input));
     fs::write(&file, input)?;
-    println!("FOUND {target}: {what}");
+    // Comparisons of bytes print both sides in full.
+    println!("FOUND {target}: {what:.600}");
     println!("      sealwright-fuzz replay {target} {}", file.display());
     Ok(())
 }

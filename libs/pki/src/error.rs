@@ -139,6 +139,9 @@ pub enum DerFault {
     /// The same extension or attribute twice.
     #[error("an extension occurs twice")]
     Duplicate,
+    /// The elements of a SET OF do not ascend by their encodings.
+    #[error("the elements of a set are not in order")]
+    SetOrder,
 }
 
 /// What is wrong with PEM text (RFC 7468).

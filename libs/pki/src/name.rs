@@ -34,8 +34,16 @@ fn parts(rdn_sequence: &[u8]) -> Result<Vec<Vec<Attribute<'_>>>, DerFault> {
 
 fn part(mut set: Reader<'_>) -> Result<Vec<Attribute<'_>>, DerFault> {
     let mut attributes = Vec::with_capacity(1);
+    let mut previous: &[u8] = &[];
     while !set.is_empty() {
-        let mut attribute = set.sequence()?;
+        let element = set.expect(tag::SEQUENCE)?;
+        // X.690 section 11.6. Names are compared as bytes, so one set must not have two forms; readers that sort before
+        // they compare would see an equality that is not there.
+        if element.whole < previous {
+            return Err(DerFault::SetOrder);
+        }
+        previous = element.whole;
+        let mut attribute = element.reader();
         let oid = attribute.oid()?;
         let value = attribute.element()?;
         attribute.finish()?;
@@ -143,4 +151,26 @@ pub(crate) fn email_addresses(name_der: &[u8]) -> Vec<String> {
     addresses
         .filter_map(|attribute| text(attribute.value))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_with_attributes_out_of_order_is_refused() {
+        let attribute = |oid: &ObjectIdentifier, text: &str| {
+            let mut writer = asn1::Writer::new();
+            writer.sequence(|fields| {
+                fields.oid(oid);
+                fields.utf8_string(text);
+            });
+            writer.finish()
+        };
+        let organization = attribute(&oid::ORGANIZATION_NAME, "example");
+        let unit = attribute(&oid::ORGANIZATIONAL_UNIT_NAME, "example");
+        let set = |attributes: [&[u8]; 2]| asn1::encode(tag::SET, &attributes.concat());
+        assert_eq!(check(&set([&organization, &unit])), Ok(()));
+        assert_eq!(check(&set([&unit, &organization])), Err(DerFault::SetOrder));
+    }
 }
