@@ -425,11 +425,19 @@ async fn a_callers_deadline_shortens_ours() {
     let mut request = tonic::Request::new(wire::GetCertificateChainRequest {});
     request.set_timeout(Duration::from_millis(100));
     let began = Instant::now();
-    stamp(address)
+    let refused = stamp(address)
         .await
         .get_certificate_chain(request)
         .await
         .expect_err("never answered");
+    // The client's own clock may be first; both say the same.
+    assert!(
+        matches!(
+            refused.code(),
+            tonic::Code::DeadlineExceeded | tonic::Code::Cancelled
+        ),
+        "{refused:?}"
+    );
     assert!(began.elapsed() < Duration::from_secs(3));
 }
 
@@ -632,6 +640,20 @@ async fn garbage_and_giant_heads_are_refused() {
         .await
         .starts_with("HTTP/1.1 400")
     );
+    for (sent, reason) in [
+        (&b"GET / HTTP/1.1\r\nhost: x\r\nno colon\r\n\r\n"[..], "MALFORMED_REQUEST"),
+        (b"GET /hello HTTP/9.9\r\nhost: x\r\n\r\n", "MALFORMED_REQUEST"),
+        (b"G\x00T / HTTP/1.1\r\n\r\n", "MALFORMED_REQUEST"),
+    ] {
+        let answer = raw(address, sent).await;
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        let body: Value = serde_json::from_str(body).expect("JSON");
+        assert!(head.starts_with("HTTP/1.1 400 "), "{answer}");
+        let detail = &body["details"][0];
+        assert_eq!(detail["reason"], reason, "{answer}");
+        let id = detail["metadata"]["requestId"].as_str().expect("an id");
+        assert!(head.contains(&format!("x-request-id: {id}")), "{answer}");
+    }
     let mut giant = b"GET /hello HTTP/1.1\r\nhost: x\r\nx: ".to_vec();
     giant.resize(200 << 10, b'a');
     giant.extend_from_slice(b"\r\n\r\n");
@@ -644,9 +666,154 @@ async fn garbage_and_giant_heads_are_refused() {
         .expect("closed");
     let answer = String::from_utf8_lossy(&answer);
     assert!(
-        answer.is_empty() || answer.starts_with("HTTP/1.1 431"),
+        answer.is_empty()
+            || answer.starts_with("HTTP/1.1 431") && answer.contains("REQUEST_TOO_LARGE"),
         "{answer}"
     );
+}
+
+#[tokio::test]
+async fn a_refusal_by_the_parser_after_an_answer_has_the_envelope_too() {
+    let (_running, address) = start(Limits::default());
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let first = b"GET /hello HTTP/1.1\r\nhost: x\r\n\r\n";
+    stream.write_all(first).await.unwrap();
+    let mut answer = vec![0; 4096];
+    let read = stream.read(&mut answer).await.unwrap();
+    assert!(answer[..read].ends_with(b"hello"));
+    stream.write_all(b"no HTTP at all\r\n\r\n").await.unwrap();
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).await.unwrap();
+    assert!(
+        rest.starts_with("HTTP/1.1 400") && rest.contains("MALFORMED_REQUEST"),
+        "{rest}"
+    );
+}
+
+// ---- what one address may take -----------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn an_address_beyond_its_rate_is_told_when_to_come_back() {
+    let limits = Limits {
+        requests_per_second: 1,
+        request_burst: 2,
+        ..Limits::default()
+    };
+    let server = Server::bind(&HostConfig {
+        trusted_proxies: trusted("127.0.0.1"),
+        ..config(limits)
+    });
+    let server = server.expect("a free port");
+    let address = server.address();
+    let _running = server.start(service());
+    let ask = async |path: &str, client_address: &str| {
+        let request = client().get(format!("http://{address}{path}"));
+        let request = request.header("x-forwarded-for", client_address);
+        request.send().await.unwrap()
+    };
+    for _ in 0..2 {
+        assert_eq!(ask("/hello", "192.0.2.1").await.status(), StatusCode::OK);
+    }
+    let refused = ask("/hello", "192.0.2.1").await;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(refused.headers()["retry-after"], "1");
+    let envelope = envelope(refused).await;
+    assert_eq!(reason(&envelope), "RATE_LIMITED");
+    assert!(envelope["details"][1]["retryDelay"].is_string(), "{envelope}");
+    assert_eq!(ask("/healthz", "192.0.2.1").await.status(), StatusCode::OK);
+    assert_eq!(ask("/hello", "192.0.2.2").await.status(), StatusCode::OK);
+
+    // The same, said in gRPC; this client is the proxy itself.
+    let mut stamp = stamp(address).await;
+    let query = wire::GetTimestampRequest { query: vec![1] };
+    for _ in 0..2 {
+        stamp.get_timestamp(query.clone()).await.expect("taken");
+    }
+    let refused = stamp.get_timestamp(query).await.expect_err("too many");
+    assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+    assert!(refused.metadata().contains_key("retry-after"));
+    let (why, _) = status::from_status(&refused).expect("details");
+    assert_eq!(why, Reason::RateLimited);
+}
+
+/// `trusted_proxies`, read as the configuration reads it.
+fn trusted(network: &str) -> sealwright_host::run::Networks {
+    let text = format!("trusted_proxies = [\"{network}\"]");
+    let parsed: HostConfig = sealwright_host::config::parse(&text, "test").expect("a network");
+    parsed.trusted_proxies
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_that_holds_all_it_may_locks_out_nobody_else() {
+    let limits = Limits {
+        max_connections: 64,
+        max_connections_per_address: 16,
+        ..Limits::default()
+    };
+    let (_running, address) = start(limits);
+    let mut crowd = Vec::new();
+    for _ in 0..100 {
+        crowd.push(TcpStream::connect(address).await.unwrap());
+    }
+    let mut closed = 0;
+    for stream in &mut crowd {
+        let read = timeout(Duration::from_millis(20), stream.read(&mut [0])).await;
+        closed += usize::from(matches!(read, Ok(Ok(0) | Err(_))));
+    }
+    assert!(closed >= 84, "{closed} of 100 were closed at once");
+    let elsewhere = reqwest::Client::builder()
+        .no_proxy()
+        .local_address(std::net::IpAddr::from([127, 0, 0, 9]))
+        .build()
+        .unwrap();
+    let answer = elsewhere.get(format!("http://{address}/hello")).send().await;
+    assert_eq!(answer.unwrap().status(), StatusCode::OK);
+}
+
+// ---- heads that are refused --------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn a_compressed_body_is_refused_before_it_is_read() {
+    let (_running, address) = start(Limits::default());
+    for (encoding, status) in [("gzip", 415), ("identity", 200), ("br, gzip", 415)] {
+        let request = client().post(format!("http://{address}/echo")).body("x");
+        let answer = request.header("content-encoding", encoding).send().await;
+        assert_eq!(answer.unwrap().status().as_u16(), status, "{encoding}");
+    }
+}
+
+#[tokio::test]
+async fn grpc_refusals_by_the_framework_have_details_too() {
+    let (_running, address) = start(Limits::default());
+    let method = "/sealwright.timestamp.v1.TimestampAuthority/GetTimestamp";
+    let unframed = b"\x00\x00\x00\x00\x03\x0a\x7f\x01".to_vec();
+    for (case, path, body, code, reason) in [
+        ("no message", method, Vec::new(), "3", Reason::MalformedRequest),
+        ("no protobuf", method, unframed, "3", Reason::MalformedRequest),
+        ("compressed", method, b"\x01\x00\x00\x00\x00".to_vec(), "3", Reason::MalformedRequest),
+        (
+            "no method",
+            "/sealwright.timestamp.v1.TimestampAuthority/Nothing",
+            b"\x00\x00\x00\x00\x00".to_vec(),
+            "12",
+            Reason::MethodNotAllowed,
+        ),
+    ] {
+        let http2 = reqwest::Client::builder().no_proxy().http2_prior_knowledge();
+        let request = http2.build().unwrap().post(format!("http://{address}{path}"));
+        let request = request.header("content-type", "application/grpc");
+        let answer = request.header("te", "trailers").body(body).send().await;
+        let answer = answer.unwrap_or_else(|error| panic!("{case}: {error:?}"));
+        assert_eq!(answer.headers()["grpc-status"], code, "{case}");
+        let status = tonic::Status::from_header_map(answer.headers()).expect("a status");
+        let (why, info) = status::from_status(&status).unwrap_or_else(|| panic!("{case}: {status:?}"));
+        assert_eq!(why, reason, "{case}");
+        assert_eq!(
+            answer.headers()["x-request-id"].to_str().ok(),
+            info.metadata.get("requestId").map(String::as_str),
+            "{case}"
+        );
+    }
 }
 
 #[tokio::test]
