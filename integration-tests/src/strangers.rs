@@ -9,17 +9,22 @@
 //! one that a new release lifts turns red, so that the table is corrected.
 
 pub mod browser;
+pub mod cosign;
 pub mod driver;
+pub mod java;
 pub mod js;
+pub mod matrix;
 pub mod ours;
 pub mod python;
+pub mod rust;
+pub mod table;
 
 use std::{
     fmt,
     path::{Path, PathBuf},
 };
 
-use crate::Daemon;
+use crate::ClientView;
 
 /// Predicate type of the statements that the matrix attests.
 pub const PREDICATE_TYPE: &str = "https://slsa.dev/provenance/v1";
@@ -31,6 +36,9 @@ pub fn all() -> Vec<Box<dyn Client>> {
         Box::new(python::Python),
         Box::new(js::Packages),
         Box::new(js::Cli),
+        Box::new(cosign::Cosign),
+        Box::new(java::Java),
+        Box::new(rust::Crates),
     ]
 }
 
@@ -56,18 +64,18 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// The instance that a daemon serves.
-    pub fn of(daemon: &Daemon) -> Self {
-        let endpoints = daemon.endpoints();
+    /// The same, spelt out from what an instance hands to its clients.
+    pub fn of(view: &ClientView) -> Self {
+        let endpoints = view.endpoints();
         Self {
-            trust_config: daemon.client_file("trust_config.json"),
-            trusted_root: daemon.client_file("trusted_root.json"),
-            signing_config: daemon.client_file("signing_config.json"),
+            trust_config: view.client_file("trust_config.json"),
+            trusted_root: view.client_file("trusted_root.json"),
+            signing_config: view.client_file("signing_config.json"),
             tuf: endpoints.tuf.trim_end_matches('/').to_owned(),
-            tuf_root: daemon.client_file("root.json"),
+            tuf_root: view.client_file("root.json"),
             issuer: endpoints.oidc.clone(),
             ca_tls: endpoints.ca_tls.clone(),
-            tls_ca: daemon.client_file("tls_ca.pem"),
+            tls_ca: view.client_file("tls_ca.pem"),
         }
     }
 }
@@ -164,6 +172,8 @@ pub enum Act {
     VerifyAttestation,
     /// Compares the artifact with the subject of a statement, within [`Client::verify_attestation`].
     Subject,
+    /// Compares the whole identity, not a part of it.
+    WholeIdentity,
 }
 
 /// Something that a published client cannot do, and how that shows.
@@ -172,7 +182,7 @@ pub struct Limit {
     /// What it cannot do.
     pub act: Act,
     /// The part of its answer (refusal or error) by which the matrix recognises this very limit. Empty where there is
-    /// no answer: the client offers no such call at all, or ([`Act::Subject`]) accepts what it does not look at.
+    /// no answer: the client offers no such call at all, or ([`Act::Subject`], [`Act::WholeIdentity`]) accepts what it does not look at.
     pub shows: &'static str,
     /// Why, in a sentence for the table's footnote.
     pub because: &'static str,
@@ -182,7 +192,7 @@ pub struct Limit {
 ///
 /// Calls are independent: each may be made from a thread of its own, with a home of its own. None uses state outside
 /// `Call::home` and its outputs.
-pub trait Client: Send + Sync {
+pub trait Client: fmt::Debug + Send + Sync {
     /// Name and version for the table, such as `sigstore-python 4.5.1`.
     fn name(&self) -> &'static str;
 

@@ -76,6 +76,11 @@ impl Client for Packages {
                 shows: "",
                 because: "verifies the envelope and leaves the statement's subject to its caller",
             },
+            Limit {
+                act: Act::WholeIdentity,
+                shows: "",
+                because: "takes the identity for a regular expression that may match anywhere",
+            },
         ]
     }
 
@@ -175,6 +180,11 @@ impl Client for Cli {
                 act: Act::Subject,
                 shows: "",
                 because: "verifies the envelope and leaves the statement's subject to its caller",
+            },
+            Limit {
+                act: Act::WholeIdentity,
+                shows: "",
+                because: "takes the identity for a regular expression that may match anywhere",
             },
         ]
     }
