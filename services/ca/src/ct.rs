@@ -50,6 +50,8 @@ type GrpcClient = CertificateTransparencyClient<InterceptedService<Transport, Tr
 pub struct CtLog {
     key: PublicKey,
     timeout: Duration,
+    /// Which log it is, for operators.
+    place: String,
     submission: Submission,
 }
 
@@ -102,14 +104,26 @@ impl CtLog {
     ) -> Self {
         let client = CertificateTransparencyClient::with_interceptor(transport, TraceInterceptor)
             .max_decoding_message_size(MAX_ANSWER_BYTES);
+        let log = log.into();
         Self {
             key,
             timeout,
-            submission: Submission::Grpc {
-                client,
-                log: log.into(),
-            },
+            place: log.clone(),
+            submission: Submission::Grpc { client, log },
         }
+    }
+
+    /// Where the log is, as readiness tells it: an address or a name, no secret.
+    #[must_use]
+    pub fn at(self, place: impl Into<String>) -> Self {
+        Self {
+            place: place.into(),
+            ..self
+        }
+    }
+
+    pub(crate) fn place(&self) -> &str {
+        &self.place
     }
 
     /// A log that speaks RFC 6962 section 4 at `prefix`, before `/ct/v1/add-pre-chain`.
@@ -147,6 +161,7 @@ impl CtLog {
         Ok(Self {
             key,
             timeout,
+            place: prefix.to_owned(),
             submission,
         })
     }
@@ -168,7 +183,8 @@ impl CtLog {
                     ))
                 };
                 let channel = grpc::channel(&config.url, CONNECT_TIMEOUT).map_err(unusable)?;
-                Ok(Self::grpc(channel, config.log.clone(), key, config.timeout))
+                let log = Self::grpc(channel, config.log.clone(), key, config.timeout);
+                Ok(log.at(&config.url))
             }
         }
     }

@@ -203,7 +203,10 @@ impl Shared {
             tracing::debug!(%fault, "the certificate log is not usable");
             match fault {
                 error::CtFault::RootNotAccepted => fault.to_string(),
-                _ => "the certificate log cannot be asked".to_owned(),
+                _ => format!(
+                    "the certificate log {} cannot be asked",
+                    self.authority.ct.place()
+                ),
             }
         })
     }
