@@ -111,11 +111,44 @@ pub fn tls_server(
     envelope: &Envelope,
     parent: Parent<'_>,
 ) -> Result<Certificate, Error> {
+    let purposes = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    tls_leaf(
+        subject_key,
+        host_names,
+        addresses,
+        purposes,
+        envelope,
+        parent,
+    )
+}
+
+/// A service's leaf towards other services, as TLS server and as TLS client: who it is is this one DNS name.
+pub fn tls_service(
+    subject_key: &PublicKey,
+    name: &str,
+    envelope: &Envelope,
+    parent: Parent<'_>,
+) -> Result<Certificate, Error> {
+    let purposes = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
+    tls_leaf(subject_key, &[name], &[], purposes, envelope, parent)
+}
+
+fn tls_leaf(
+    subject_key: &PublicKey,
+    host_names: &[&str],
+    addresses: &[IpAddr],
+    purposes: Vec<ExtendedKeyUsagePurpose>,
+    envelope: &Envelope,
+    parent: Parent<'_>,
+) -> Result<Certificate, Error> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.use_authority_key_identifier_extension = true;
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.extended_key_usages = purposes;
     for host_name in host_names {
         let text = (*host_name)
             .try_into()

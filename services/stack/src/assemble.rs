@@ -6,14 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use sealwright_crypto::Signer;
+use sealwright_crypto::{PublicKey, Signer};
 use sealwright_host::SharedClock;
-use sealwright_host::grpc::memory_channel;
+use sealwright_host::config::ConfigError;
+use sealwright_host::grpc::{Socket, memory_channel, serve_socket};
 use sealwright_host::health::Health;
 use sealwright_host::metrics::Registry;
+use sealwright_host::peers::Peers;
 use sealwright_host::run::HostConfig;
 use sealwright_log::LogService;
 use sealwright_pki::Certificate;
+use sealwright_trust::Service;
 use sealwright_trust::ceremony::OfflineKeys;
 use tonic::transport::Channel;
 
@@ -46,6 +49,13 @@ pub(crate) enum CtPart {
     Inside {
         name: String,
         key: Arc<dyn Signer>,
+        timeout: Duration,
+    },
+    /// A log of another process of the deployment.
+    Peer {
+        url: String,
+        name: String,
+        key: PublicKey,
         timeout: Duration,
     },
     /// A log elsewhere.
@@ -85,12 +95,16 @@ pub(crate) struct Services {
     offline: Option<OfflineKeys>,
 }
 
-/// Opens every part; their states are folders below `dir`.
+/// Where the trust service is controlled, below the instance's directory: a folder that only its owner enters.
+pub(crate) const CONTROL_SOCKET: &str = "trust/control.sock";
+
+/// Opens every part; their states are folders below `dir`. `peers` is how other processes are reached.
 pub(crate) async fn open(
     parts: Parts,
     dir: &Path,
     registry: &Registry,
     clock: &SharedClock,
+    peers: Option<&Peers>,
 ) -> Result<Services, Error> {
     let state = |name: &str| {
         let path = dir.join(name);
@@ -125,6 +139,15 @@ pub(crate) async fn open(
         };
         let ct = match part.ct {
             CtPart::Elsewhere(log) => log,
+            CtPart::Peer {
+                url,
+                name,
+                key,
+                timeout,
+            } => {
+                let channel = channel(peers, "ca.ct.url", &url)?;
+                sealwright_ca::CtLog::grpc(channel, name, key, timeout).at(url)
+            }
             CtPart::Inside { name, key, timeout } => {
                 let router = services
                     .logs
@@ -177,6 +200,16 @@ pub(crate) async fn open(
         let Some(part) = parts.trust else {
             return Ok((None, None));
         };
+        let elsewhere = part
+            .config
+            .services
+            .iter()
+            .map(|url| {
+                let channel = channel(peers, "trust.services", url)?;
+                let name = url.clone();
+                Ok(Service { name, channel })
+            })
+            .collect::<Result<Vec<_>, Error>>()?;
         let deps = sealwright_trust::Deps {
             clock: clock.clone(),
             registry: registry.clone(),
@@ -193,7 +226,11 @@ pub(crate) async fn open(
                 .await
                 .map(|trust| (Some(trust), None)),
         };
-        opened.map_err(Error::service("trust"))
+        let (trust, keys) = opened.map_err(Error::service("trust"))?;
+        if let Some(trust) = &trust {
+            trust.ask(elsewhere);
+        }
+        Ok((trust, keys))
     };
     // The slow one is the provider's key, which is made on the first start only.
     let (ca, tsa, idp, (trust, offline)) = tokio::try_join!(ca, tsa, idp, trust)?;
@@ -204,7 +241,19 @@ pub(crate) async fn open(
         services.trust,
         services.offline,
     ) = (ca, tsa, idp, trust, offline);
+    // Where all roles are in this process, nobody outside is to be asked.
+    let here = services.material_services();
+    if let Some(trust) = services.trust.as_ref().filter(|_| !here.is_empty()) {
+        trust.ask(here);
+    }
     Ok(services)
+}
+
+fn channel(peers: Option<&Peers>, key: &str, url: &str) -> Result<Channel, Error> {
+    let peers = peers.ok_or_else(|| {
+        ConfigError::unusable(key, format!("{url:?} takes an [internal] section"))
+    })?;
+    peers.channel(url).map_err(Error::service("internal"))
 }
 
 impl Services {
@@ -238,30 +287,71 @@ impl Services {
         health.register(self.idp.iter().flat_map(sealwright_idp::Idp::checks));
     }
 
-    /// Channels on which the services of this process describe themselves. They exist in memory alone, which is what
-    /// authenticates them: nobody else can be at the other end.
-    fn material_channels(&self) -> Vec<Channel> {
-        let routers = [
-            self.ca
-                .as_ref()
-                .map(sealwright_ca::Ca::trust_material_router),
+    /// What this process serves to other services of the deployment. One role alone: several would serve one method.
+    pub(crate) fn internal_router(&self) -> Router {
+        let ca = self
+            .ca
+            .as_ref()
+            .map(sealwright_ca::Ca::trust_material_router);
+        let tsa = || {
             self.tsa
                 .as_ref()
-                .map(sealwright_tsa::Tsa::trust_material_router),
-            self.logs.as_ref().map(LogService::trust_material_router),
+                .map(sealwright_tsa::Tsa::trust_material_router)
+        };
+        let logs = || self.logs.as_ref().map(LogService::internal_router);
+        ca.or_else(tsa).or_else(logs).unwrap_or_default()
+    }
+
+    /// The services of this process, for the trust service to ask. The channels exist in memory alone, which is what
+    /// authenticates them: nobody else can be at the other end.
+    fn material_services(&self) -> Vec<Service> {
+        let routers = [
+            (
+                "ca",
+                self.ca
+                    .as_ref()
+                    .map(sealwright_ca::Ca::trust_material_router),
+            ),
+            (
+                "tsa",
+                self.tsa
+                    .as_ref()
+                    .map(sealwright_tsa::Tsa::trust_material_router),
+            ),
+            (
+                "log",
+                self.logs.as_ref().map(LogService::trust_material_router),
+            ),
         ];
-        routers
-            .into_iter()
-            .flatten()
-            .map(|router| memory_channel(&HostConfig::default(), router))
-            .collect()
+        let here = routers.into_iter().filter_map(|(name, router)| {
+            let channel = memory_channel(&HostConfig::default(), router?);
+            let name = name.to_owned();
+            Some(Service { name, channel })
+        });
+        here.collect()
+    }
+
+    /// Opens the trust service to its operator, at a socket below `dir`, and keeps the files for clients in `client` up to
+    /// date with what is published.
+    pub(crate) fn open_control(
+        &self,
+        dir: &Path,
+        client: PathBuf,
+    ) -> Result<Option<Socket>, Error> {
+        let Some(trust) = &self.trust else {
+            return Ok(None);
+        };
+        trust.keep_client_files(client);
+        let path = dir.join(CONTROL_SOCKET);
+        let socket = serve_socket(&HostConfig::default(), &path, trust.control_router());
+        socket.map(Some).map_err(Error::io(path))
     }
 
     /// Where the offline keys are at hand: collects, stages, signs, publishes and activates what is new.
     pub(crate) async fn publish(&self) -> Result<(), Error> {
         if let (Some(trust), Some(keys)) = (&self.trust, &self.offline) {
             trust
-                .publish_dev(keys, &self.material_channels())
+                .publish_dev(keys, &self.material_services())
                 .await
                 .map_err(Error::service("trust"))?;
         }

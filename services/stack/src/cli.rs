@@ -16,11 +16,15 @@ use sealwright_host::clock::SystemClock;
 use sealwright_host::run::shutdown_signal;
 use sealwright_host::telemetry::{self, LogFormat, Telemetry, TelemetryConfig};
 
+use crate::apart::{ApartPlan, init_apart};
 use crate::config::{self, CONFIG_FILE, Role};
 use crate::demo::demo;
 use crate::doctor::doctor;
 use crate::fsck::fsck;
+use crate::health::health;
 use crate::init::{Plan, init};
+use crate::internal::{renew_all, renew_one};
+use crate::operator::{Step, operate};
 use crate::{Error, Stack, StackConfig};
 
 /// The servers of a private keyless-signing stack.
@@ -59,8 +63,27 @@ enum Command {
     },
     /// Read a configuration and everything it names, and say whether it could be served
     CheckConfig {
+        /// For this role alone, where roles run apart
+        #[arg(long)]
+        role: Option<Role>,
         #[command(flatten)]
         instance: Instance,
+    },
+    /// Build the trust root from the running services and publish it, step by step
+    Trust {
+        /// The directory of the instance, or of the trust role
+        #[arg(long)]
+        dir: PathBuf,
+        #[command(subcommand)]
+        step: Step,
+    },
+    /// Renew the certificates that roles show each other; running processes notice by themselves
+    InternalCert(InternalCert),
+    /// Ask a running server how it is, and fail when it is not well
+    Health {
+        /// Plain http URL; its /readyz is asked when it names no path
+        #[arg(default_value = "http://127.0.0.1:7700")]
+        url: String,
     },
     /// Check every log of an instance that is not running: entries, tiles, checkpoints
     Fsck {
@@ -98,10 +121,30 @@ struct Init {
     /// Where the instance lives; new or empty
     #[arg(long)]
     dir: PathBuf,
+    /// One process for everything, or directories for roles that run apart (ca, log, tsa, trust)
+    #[arg(long, value_enum, default_value = "together")]
+    layout: Layout,
     /// Base URL as clients will see it, e.g. `https://sign.example.com`. It never changes
+    #[arg(
+        long,
+        value_name = "URL",
+        required_unless_present_all = ["ca_url", "log_url", "tsa_url", "trust_url"]
+    )]
+    public_url: Option<String>,
+    /// Base URL of the certificate authority, where roles run apart [default: the public URL]
     #[arg(long, value_name = "URL")]
-    public_url: String,
-    /// Address to listen on
+    ca_url: Option<String>,
+    /// Base URL of the logs, where roles run apart [default: the public URL]
+    #[arg(long, value_name = "URL")]
+    log_url: Option<String>,
+    /// Base URL of the timestamp authority, where roles run apart [default: the public URL]
+    #[arg(long, value_name = "URL")]
+    tsa_url: Option<String>,
+    /// Base URL of the trust root, where roles run apart [default: the public URL]
+    #[arg(long, value_name = "URL")]
+    trust_url: Option<String>,
+    /// Address to listen on. Where roles run apart, their ports are counted from this one (clients +1 to +4, each other +11
+    /// to +13), and 0.0.0.0 stands for hosts of their own, which find each other by name
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7700")]
     listen: SocketAddr,
     /// Who runs the instance: in certificates and trust files
@@ -113,6 +156,28 @@ struct Init {
     /// Audience of its tokens
     #[arg(long, value_name = "ID", default_value = "sigstore")]
     oidc_client_id: String,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Layout {
+    Together,
+    Apart,
+}
+
+#[derive(Debug, Args)]
+struct InternalCert {
+    /// What `init --layout apart` has made: every role below it is renewed with the authority in DIR/offline
+    #[arg(long, required_unless_present = "offline", conflicts_with_all = ["offline", "role", "out"])]
+    dir: Option<PathBuf>,
+    /// The folder with the internal authority, to write a file for a role elsewhere
+    #[arg(long, value_name = "DIR", requires_all = ["role", "out"])]
+    offline: Option<PathBuf>,
+    /// The role
+    #[arg(long, requires = "offline")]
+    role: Option<Role>,
+    /// The file to write: to be put in place as keys/internal.pem
+    #[arg(long, value_name = "FILE", requires = "offline")]
+    out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -227,10 +292,20 @@ async fn run(command: Command) -> anyhow::Result<()> {
             listen,
             instance,
         } => up(&instance.file(), Some(role), listen).await,
-        Command::CheckConfig { instance } => {
+        Command::CheckConfig { role, instance } => {
             let file = instance.file();
-            config::load(&file, None)?;
+            config::load(&file, role)?;
             writeln!(std::io::stdout(), "{} can be served", file.display())?;
+            Ok(())
+        }
+        Command::Trust { dir, step } => {
+            operate(&dir, step, SystemClock.unix(), &mut std::io::stdout()).await
+        }
+        Command::InternalCert(args) => renew(args),
+        Command::Health { url } => {
+            let (status, report) = health(&url).await?;
+            writeln!(std::io::stdout(), "{}", report.trim_end())?;
+            ensure!(status == 200, "{url} answers {status}");
             Ok(())
         }
         Command::Fsck { dir } => fsck(&dir, &mut std::io::stdout()),
@@ -252,8 +327,16 @@ fn quiet() -> anyhow::Result<Telemetry> {
 
 async fn make(args: Init) -> anyhow::Result<()> {
     let _telemetry = quiet()?;
+    let apart = [&args.ca_url, &args.log_url, &args.tsa_url, &args.trust_url];
+    if args.layout == Layout::Apart {
+        return make_apart(args).await;
+    }
+    ensure!(
+        apart.iter().all(|url| url.is_none()),
+        "URLs of single roles are for `--layout apart`; together they share --public-url"
+    );
     let plan = Plan {
-        public_url: args.public_url,
+        public_url: args.public_url.unwrap_or_default(),
         listen: args.listen,
         organization: args.organization,
         oidc_issuer: args.oidc_issuer,
@@ -268,6 +351,67 @@ async fn make(args: Init) -> anyhow::Result<()> {
         "next: read {dir}/{CONFIG_FILE}, move {dir}/offline to a medium apart, give clients {dir}/client/root.json"
     )?;
     writeln!(out, "then: sealwrightd up --dir {dir}")?;
+    Ok(())
+}
+
+async fn make_apart(args: Init) -> anyhow::Result<()> {
+    let public = args.public_url.unwrap_or_default();
+    let url = |own: Option<String>| own.unwrap_or_else(|| public.clone());
+    let plan = ApartPlan {
+        ca_url: url(args.ca_url),
+        log_url: url(args.log_url),
+        tsa_url: url(args.tsa_url),
+        trust_url: url(args.trust_url),
+        listen: args.listen,
+        organization: args.organization,
+        oidc_issuer: args.oidc_issuer,
+        oidc_client_id: args.oidc_client_id,
+    };
+    init_apart(&args.dir, &plan, &SystemClock::shared()).await?;
+    let dir = args.dir.display();
+    let mut out = std::io::stdout();
+    writeln!(
+        out,
+        "made {dir}/ca {dir}/log {dir}/tsa {dir}/trust {dir}/offline"
+    )?;
+    writeln!(
+        out,
+        "next: read {dir}/*/{CONFIG_FILE}, and take each folder to where its role runs"
+    )?;
+    writeln!(
+        out,
+        "then: sealwrightd run ROLE --dir {dir}/ROLE, for ca, log, tsa and trust"
+    )?;
+    writeln!(
+        out,
+        "then: sealwrightd trust --dir {dir}/trust stage, sign --key {dir}/offline/targets.pem, publish, activate"
+    )?;
+    writeln!(
+        out,
+        "then: move {dir}/offline to a medium apart, give clients {dir}/trust/client/root.json"
+    )?;
+    Ok(())
+}
+
+fn renew(args: InternalCert) -> anyhow::Result<()> {
+    let now = SystemClock.unix();
+    let mut out = std::io::stdout();
+    match args {
+        InternalCert {
+            offline: Some(offline),
+            role: Some(role),
+            out: Some(file),
+            ..
+        } => {
+            renew_one(&offline, role, now, &file)?;
+            writeln!(out, "wrote {}", file.display())?;
+        }
+        InternalCert { dir, .. } => {
+            for role in renew_all(&dir.unwrap_or_default(), now)? {
+                writeln!(out, "renewed {}", role.name())?;
+            }
+        }
+    }
     Ok(())
 }
 

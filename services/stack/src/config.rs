@@ -1,7 +1,8 @@
-//! One TOML file for a production instance: `[host] [ca] [tsa] [[log]] [trust]`, one section a role.
+//! One TOML file for a production instance: `[host] [internal] [ca] [tsa] [[log]] [trust]`, one section a role.
 //!
 //! The file lies in the instance's directory; relative paths in it are looked up there. A process reads `[host]` and the
-//! sections of the roles it runs: all of them with `up`, one with `run`.
+//! sections of the roles it runs: all of them with `up`, one with `run`. Where roles run apart, each has a directory and a
+//! file of its own, and `[internal]` says how they talk to each other.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,10 @@ use std::sync::Arc;
 
 use sealwright_crypto::{MemorySigner, PrivateKey};
 use sealwright_host::config::{ConfigError, parse};
+use sealwright_host::metrics::Registry;
+use sealwright_host::peers::{Peers, PeersConfig};
 use sealwright_host::run::HostConfig;
+use sealwright_host::tls::Reloads;
 use sealwright_log::Kind as LogKind;
 use serde::Deserialize;
 use url::Url;
@@ -48,7 +52,11 @@ impl Role {
         }
     }
 
-    const ALL: [Self; 4] = [Self::Ca, Self::Tsa, Self::Log, Self::Trust];
+    /// Roles in the order of their ports where they run apart.
+    pub(crate) const IN_PORT_ORDER: [Self; 4] = [Self::Ca, Self::Log, Self::Tsa, Self::Trust];
+
+    /// Every role, in the order in which a deployment is described.
+    pub(crate) const ALL: [Self; 4] = [Self::Ca, Self::Tsa, Self::Log, Self::Trust];
 }
 
 /// The file as it is written.
@@ -56,6 +64,7 @@ impl Role {
 #[serde(default, deny_unknown_fields)]
 struct Raw {
     host: HostConfig,
+    internal: Option<PeersConfig>,
     ca: Option<sealwright_ca::Config>,
     tsa: Option<sealwright_tsa::Config>,
     log: sealwright_log::Config,
@@ -70,9 +79,58 @@ pub struct Validated {
     pub(crate) endpoints: Endpoints,
     pub(crate) parts: Parts,
     pub(crate) role: Option<Role>,
+    pub(crate) internal: Option<PeersConfig>,
+}
+
+/// A service's proof of its trust material, for the trust service.
+pub(crate) const DESCRIBE: &str = "sealwright.trust.v1.TrustMaterial/Describe";
+/// What an authority needs of its certificate log.
+pub(crate) const SUBMIT: [&str; 2] = [
+    "sealwright.ct.v1.CertificateTransparency/AddPreChain",
+    "sealwright.ct.v1.CertificateTransparency/GetRoots",
+];
+
+impl Role {
+    /// Methods that a process with this role serves to other services.
+    pub(crate) const fn internal_methods(self) -> &'static [&'static str] {
+        match self {
+            Self::Ca | Self::Tsa => &[DESCRIBE],
+            Self::Log => &[
+                DESCRIBE,
+                SUBMIT[0],
+                SUBMIT[1],
+                "sealwright.ct.v1.CertificateTransparency/AddChain",
+                "sealwright.ct.v1.CertificateTransparency/GetSignedTreeHead",
+                "sealwright.ct.v1.CertificateTransparency/GetProofByHash",
+                "sealwright.ct.v1.CertificateTransparency/GetEntries",
+            ],
+            Self::Trust => &[],
+        }
+    }
 }
 
 impl Validated {
+    /// The file with the certificate that is shown to other services.
+    pub(crate) fn internal_certificate(&self) -> Option<PathBuf> {
+        let internal = self.internal.as_ref();
+        internal.map(|internal| self.dir.join(&internal.certificate))
+    }
+
+    /// This process among others, where it has an `[internal]` section.
+    pub(crate) fn peers(
+        &self,
+        registry: &Registry,
+        reloads: &Reloads,
+    ) -> Result<Option<Peers>, Error> {
+        let methods = self.role.map_or(&[][..], Role::internal_methods);
+        let open = |config| Peers::open(config, &self.dir, methods, registry, reloads);
+        self.internal
+            .as_ref()
+            .map(open)
+            .transpose()
+            .map_err(Error::service("internal"))
+    }
+
     /// Listens elsewhere than the file says: roles on one host need ports of their own.
     pub fn listen_on(&mut self, address: std::net::SocketAddr) {
         self.host.listen = vec![address];
@@ -128,6 +186,7 @@ impl Raw {
                 .map(|ca| ca.url.clone())
                 .unwrap_or_default()
         }));
+        self.check_internal(role)?;
         let missing = |section: &str| {
             ConfigError::unusable(section, "the section is missing, and this role needs it")
         };
@@ -148,7 +207,12 @@ impl Raw {
         }
         match self.ca {
             Some(config) if roles.contains(&Role::Ca) => {
-                parts.ca = Some(authority(config, parts.log.as_ref(), folder)?)
+                parts.ca = Some(authority(
+                    config,
+                    parts.log.as_ref(),
+                    self.internal.is_some(),
+                    folder,
+                )?)
             }
             None if roles.contains(&Role::Ca) && !together => return Err(missing("ca").into()),
             _ => {}
@@ -167,13 +231,57 @@ impl Raw {
             }
             _ => {}
         }
-        Ok(Validated {
+        let validated = Validated {
             dir: folder.to_owned(),
             host: self.host,
             endpoints,
             parts,
             role,
-        })
+            internal: self.internal,
+        };
+        // The start reads them again, with the metrics of the server; here their faults are found.
+        let unseen = Registry::new();
+        validated.peers(&unseen, &Reloads::register(&unseen))?;
+        Ok(validated)
+    }
+
+    /// What `[internal]` must and must not say beside the other sections.
+    fn check_internal(&self, role: Option<Role>) -> Result<(), Error> {
+        let listening = self
+            .internal
+            .as_ref()
+            .is_some_and(|internal| internal.listen.is_some());
+        if listening && role.is_none() {
+            return Err(ConfigError::unusable(
+                "internal.listen",
+                "is for one role alone (`sealwrightd run ROLE`): roles of one process need no connection",
+            )
+            .into());
+        }
+        let allowing = self
+            .internal
+            .as_ref()
+            .is_some_and(|internal| !internal.allow.is_empty());
+        if allowing && !listening {
+            return Err(ConfigError::unusable(
+                "internal.allow",
+                "allows calls and there is nothing to call: internal.listen is missing",
+            )
+            .into());
+        }
+        let asking = role == Some(Role::Trust)
+            && self
+                .trust
+                .as_ref()
+                .is_some_and(|trust| !trust.services.is_empty());
+        if asking && self.internal.is_none() {
+            return Err(ConfigError::unusable(
+                "trust.services",
+                "can be asked with the identity of an [internal] section only, which is missing",
+            )
+            .into());
+        }
+        Ok(())
     }
 
     fn endpoints(&self, base: &str) -> Endpoints {
@@ -197,6 +305,9 @@ impl Raw {
             .unwrap_or_default();
         endpoints.log = log(LogKind::Rekor).unwrap_or_default();
         endpoints.ct = log(LogKind::Ct).unwrap_or_default();
+        if self.trust.is_none() {
+            endpoints.tuf.clear();
+        }
         endpoints
     }
 }
@@ -226,10 +337,12 @@ fn logs(mut config: sealwright_log::Config, folder: &Path) -> Result<Option<LogP
     Ok((!part.signers.is_empty()).then_some(part))
 }
 
-/// The certificate authority with its way to the CT log: in memory when the log runs in this process.
+/// The certificate authority with its way to the CT log: in memory when the log runs in this process, with the identity of
+/// the process when it has one.
 fn authority(
     config: sealwright_ca::Config,
     logs: Option<&LogPart>,
+    among_others: bool,
     folder: &Path,
 ) -> Result<CaPart, Error> {
     let (signer, chain) = config.load_signer(folder).map_err(Error::service("ca"))?;
@@ -251,6 +364,17 @@ fn authority(
             key,
             timeout: config.ct.timeout,
         },
+        None if among_others
+            && config.ct.transport == sealwright_ca::CtTransport::Grpc
+            && config.ct.url.starts_with("https:") =>
+        {
+            CtPart::Peer {
+                url: config.ct.url.clone(),
+                name: config.ct.log.clone(),
+                key: config.ct.load_key(folder).map_err(Error::service("ca"))?,
+                timeout: config.ct.timeout,
+            }
+        }
         None => {
             refuse_plaintext("ca.ct.url", &config.ct.url)?;
             CtPart::Elsewhere(
@@ -273,13 +397,7 @@ fn refuse_plaintext(key: &str, url: &str) -> Result<(), Error> {
             format!("{url:?}: {error}; write e.g. \"https://ct.example.com\""),
         )
     })?;
-    let loopback = match parsed.host() {
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost",
-        None => false,
-    };
-    if parsed.scheme() == "https" || loopback {
+    if parsed.scheme() == "https" || is_loopback(&parsed) {
         return Ok(());
     }
     Err(ConfigError::unusable(
@@ -287,6 +405,16 @@ fn refuse_plaintext(key: &str, url: &str) -> Result<(), Error> {
         format!("{url:?} is plaintext to another host; use https"),
     )
     .into())
+}
+
+/// Whether a URL leads to this machine and nowhere else.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
 }
 
 fn signer_at(path: &Path) -> Result<MemorySigner, Error> {

@@ -68,10 +68,15 @@ pub(crate) async fn start(config: StackConfig) -> Result<Stack, Error> {
         .map(|address| format!("https://{address}"));
     let parts = parts(&place, &ring, base, &endpoints, config.login)?;
     say_open();
+    let doors = crate::Doors {
+        server,
+        internal: None,
+        peers: None,
+    };
     crate::launch(
         place,
         Kind::Dev,
-        server,
+        doors,
         parts,
         endpoints,
         &config.clock,

@@ -4,11 +4,13 @@ use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::statvfs;
-use sealwright_pki::{Certificate, parse_pem_chain};
+use sealwright_pki::Certificate;
 
+use crate::config::Role;
+use crate::internal::certificates_in;
 use crate::place::{Kind, is_held, kind_of};
 use crate::probe;
 
@@ -40,10 +42,12 @@ impl Findings {
 /// Only when `out` cannot be written.
 pub async fn doctor(dir: &Path, now: i64, out: &mut impl Write) -> std::io::Result<bool> {
     let mut findings = Findings(Vec::new());
-    if let Some(kind) = examine_directory(dir, &mut findings) {
-        examine_keys(dir, kind, now, &mut findings);
-        examine_space(dir, &mut findings);
-        examine_server(dir, &mut findings).await;
+    let roles = roles_below(dir);
+    if roles.is_empty() {
+        examine_instance(dir, now, &mut findings).await;
+    }
+    for role in roles {
+        examine_instance(&role, now, &mut findings).await;
     }
     for (grade, what) in &findings.0 {
         let word = match grade {
@@ -54,6 +58,26 @@ pub async fn doctor(dir: &Path, now: i64, out: &mut impl Write) -> std::io::Resu
         writeln!(out, "{word}  {what}")?;
     }
     Ok(findings.0.iter().all(|(grade, _)| *grade < Grade::Fault))
+}
+
+/// The directories of roles that run apart, where `dir` holds some and is no instance itself.
+fn roles_below(dir: &Path) -> Vec<PathBuf> {
+    if !matches!(kind_of(dir), Ok(None)) {
+        return Vec::new();
+    }
+    let folders = Role::ALL.iter().map(|role| dir.join(role.name()));
+    folders
+        .chain([dir.join("offline")])
+        .filter(|folder| matches!(kind_of(folder), Ok(Some(_))))
+        .collect()
+}
+
+async fn examine_instance(dir: &Path, now: i64, findings: &mut Findings) {
+    if let Some(kind) = examine_directory(dir, findings) {
+        examine_keys(dir, kind, now, findings);
+        examine_space(dir, findings);
+        examine_server(dir, findings).await;
+    }
 }
 
 fn examine_directory(dir: &Path, findings: &mut Findings) -> Option<Kind> {
@@ -83,7 +107,7 @@ fn examine_directory(dir: &Path, findings: &mut Findings) -> Option<Kind> {
 }
 
 fn examine_keys(dir: &Path, kind: Kind, now: i64, findings: &mut Findings) {
-    for folder in ["keys", "offline", "idp", "trust"] {
+    for folder in [".", "keys", "offline", "idp", "trust"] {
         for entry in fs::read_dir(dir.join(folder))
             .into_iter()
             .flatten()
@@ -107,17 +131,21 @@ fn examine_keys(dir: &Path, kind: Kind, now: i64, findings: &mut Findings) {
             }
         }
     }
-    if kind == Kind::Production && dir.join("offline").exists() {
+    let offline = match dir.ends_with("offline") {
+        true => dir.to_owned(),
+        false => dir.join("offline"),
+    };
+    if kind == Kind::Production && offline.exists() {
         let what = format!(
             "{} is still here: move it to a medium that is not on this machine",
-            dir.join("offline").display()
+            offline.display()
         );
         findings.add(Grade::Warning, what);
     }
 }
 
 fn examine_chain(path: &Path, text: &str, now: i64, findings: &mut Findings) {
-    match parse_pem_chain(text) {
+    match certificates_in(text) {
         Ok(chain) => match chain.iter().map(Certificate::not_after).min() {
             Some(end) if end <= now => {
                 findings.add(Grade::Fault, format!("{} has ended", path.display()))

@@ -10,18 +10,23 @@ use crate::place::Place;
 /// The name of the built-in CT log, part of its address and so of its origin.
 pub const CT_LOG_NAME: &str = "dev";
 
-/// `DIR/endpoints.json`.
+/// `DIR/endpoints.json`. A role that runs by itself knows only where it is; what is empty is not written.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Endpoints {
     /// Base URL of the certificate authority.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub ca: String,
     /// Base URL of the signature log.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub log: String,
     /// Submission prefix of the CT log.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub ct: String,
     /// Full endpoint of the timestamp authority.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub tsa: String,
     /// Base URL of the TUF repository.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub tuf: String,
     /// Issuer URL of the development identity provider; absent in production.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,11 +56,17 @@ impl Endpoints {
 
     /// Writes `DIR/endpoints.json`, unless it already says so.
     pub(crate) fn write(&self, place: &Place) -> Result<(), Error> {
+        let path = place.path("endpoints.json");
+        files::write_if_different(&path, &self.to_json(), Readers::All).map(|_| ())
+    }
+
+    /// The content of the file.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
         // Text has a JSON form.
         let mut bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
         bytes.push(b'\n');
-        let path = place.path("endpoints.json");
-        files::write_if_different(&path, &bytes, Readers::All).map(|_| ())
+        bytes
     }
 
     /// Name, purpose and address of each, for people.
@@ -73,6 +84,7 @@ impl Endpoints {
                 .as_deref()
                 .map(|url| ("OIDC", "development identity provider", url)),
         );
+        named.retain(|(_, _, url)| !url.is_empty());
         named
     }
 }

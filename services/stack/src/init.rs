@@ -6,6 +6,7 @@ use std::path::Path;
 use sealwright_crypto::KeyType;
 use sealwright_host::SharedClock;
 use sealwright_host::metrics::Registry;
+use sealwright_host::peers::Peers;
 use sealwright_host::run::Server;
 use url::Url;
 
@@ -15,12 +16,13 @@ use crate::config::{self, CONFIG_FILE, ONLINE_KEY, Validated};
 use crate::endpoints::{Endpoints, base_url};
 use crate::error::Error;
 use crate::files::{self, Readers};
+use crate::internal;
 use crate::keys::KeyRing;
 use crate::place::{Kind, Place, Share};
 
 /// The names of the two logs that `init` makes.
-const SIGNATURE_LOG: &str = "signatures";
-const CT_LOG: &str = "certificates";
+pub(crate) const SIGNATURE_LOG: &str = "signatures";
+pub(crate) const CT_LOG: &str = "certificates";
 
 /// What `init` needs to know.
 #[derive(Clone, Debug)]
@@ -88,7 +90,7 @@ pub async fn init(dir: &Path, plan: &Plan, clock: &SharedClock) -> Result<(), Er
         *offline = Some(place.path("offline"));
     }
     let registry = Registry::new();
-    let services = assemble::open(validated.parts, place.dir(), &registry, clock).await?;
+    let services = assemble::open(validated.parts, place.dir(), &registry, clock, None).await?;
     let published = async {
         services.publish().await?;
         services.write_client_files(&place.path("client")).await
@@ -106,11 +108,25 @@ pub(crate) async fn up(config: Validated, clock: SharedClock) -> Result<Stack, E
         .map_or(Share::Whole, |role| Share::Role(role.name()));
     let place = Place::open(&config.dir, Kind::Production, share)?;
     let server = Server::bind(&config.host)?;
+    let peers = config.peers(server.registry(), server.reloads())?;
+    let door = peers.as_ref().and_then(Peers::door);
+    let internal = door.map(|(address, tls)| Server::bind_internal(&config.host, address, tls));
+    let doors = crate::Doors {
+        internal: internal.transpose()?,
+        server,
+        peers,
+    };
+    if let Some(file) = config.internal_certificate() {
+        doors
+            .server
+            .health()
+            .register([internal::check(file, clock.clone())]);
+    }
     let metrics = config.host.telemetry.metrics_listen;
     crate::launch(
         place,
         Kind::Production,
-        server,
+        doors,
         config.parts,
         config.endpoints,
         &clock,
@@ -119,27 +135,42 @@ pub(crate) async fn up(config: Validated, clock: SharedClock) -> Result<Stack, E
     .await
 }
 
-fn issuer_url(text: &str) -> Result<String, Error> {
+pub(crate) fn issuer_url(text: &str) -> Result<String, Error> {
     let refuse = |what: &str| {
         sealwright_host::config::ConfigError::unusable("oidc-issuer", format!("{text:?} {what}"))
     };
     let url = Url::parse(text).map_err(|error| refuse(&error.to_string()))?;
-    if url.scheme() != "https" || url.host_str().is_none() || text.contains(['"', '\\']) {
+    let secured = url.scheme() == "https" || url.scheme() == "http" && config::is_loopback(&url);
+    if !secured || url.host_str().is_none() || text.contains(['"', '\\']) {
         return Err(refuse("is not an https URL, e.g. https://accounts.example.com").into());
     }
     // Compared byte for byte with the tokens' `iss`, so it stays as it was written.
     Ok(text.to_owned())
 }
 
+/// The section of the identity provider. What comes over loopback needs no TLS.
+pub(crate) fn issuer_section(issuer: &str, client_id: &str) -> String {
+    let plain = if issuer.starts_with("http:") {
+        "\ninsecure-http = true"
+    } else {
+        ""
+    };
+    format!(
+        "[ca.oidc-issuers.\"{issuer}\"]\ntype = \"email\"\nclient-id = {}{plain}",
+        quoted(client_id)
+    )
+}
+
 /// TOML's basic string.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let escaped: String = text.chars().filter(|c| !c.is_control()).collect();
     format!("\"{}\"", escaped.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 fn sample(base: &str, issuer: &str, plan: &Plan) -> String {
     let endpoints = Endpoints::at(base, CT_LOG, false);
-    let (operator, client_id) = (quoted(&plan.organization), quoted(&plan.oidc_client_id));
+    let operator = quoted(&plan.organization);
+    let issuers = issuer_section(issuer, &plan.oidc_client_id);
     format!(
         r#"# A Sealwright instance. Unknown keys are refused; `sealwrightd check-config` reads this file and all it names.
 
@@ -169,9 +200,7 @@ log = "{CT_LOG}"
 url = "{base}"
 public_key = "keys/ct_log.pub"
 
-[ca.oidc-issuers."{issuer}"]
-type = "email"
-client-id = {client_id}
+{issuers}
 
 [tsa]
 url = "{tsa}"

@@ -22,6 +22,8 @@ const ROOT_DAYS: i64 = 3650;
 const AUTHORITY_DAYS: i64 = 3600;
 /// TLS certificates of `dev` are renewed at each start, long before they end.
 const TLS_DAYS: i64 = 90;
+/// Certificates between services last a year; `doctor` warns a month before.
+const INTERNAL_DAYS: i64 = 365;
 /// Certificates begin a little in the past, for clients whose clock is behind.
 const BACKDATED: i64 = 5 * 60;
 
@@ -38,6 +40,7 @@ pub struct Authority {
 #[derive(Debug)]
 pub struct KeyRing<'a> {
     place: &'a Place,
+    offline: PathBuf,
     organization: &'a str,
     development: bool,
     now: i64,
@@ -46,13 +49,45 @@ pub struct KeyRing<'a> {
 impl<'a> KeyRing<'a> {
     /// The keys of `place`; `organization` names the authorities in certificates that are made now.
     #[must_use]
-    pub const fn new(place: &'a Place, kind: Kind, organization: &'a str, now: i64) -> Self {
+    pub fn new(place: &'a Place, kind: Kind, organization: &'a str, now: i64) -> Self {
         Self {
             place,
+            offline: place.path("offline"),
             organization,
             development: matches!(kind, Kind::Dev),
             now,
         }
+    }
+
+    /// Keeps the keys that no server needs in `folder` instead of `DIR/offline`.
+    #[must_use]
+    pub fn with_offline(self, folder: PathBuf) -> Self {
+        Self {
+            offline: folder,
+            ..self
+        }
+    }
+
+    /// The authority for the certificates that services show each other: its key is offline, and it issues to the roles
+    /// of this deployment alone.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Key`].
+    pub fn internal_authority(&self) -> Result<InternalAuthority, Error> {
+        files::make_private_folder(&self.offline)?;
+        let key = key_at(&self.offline.join("internal_ca.key"), KeyType::EcP256)?;
+        let path = self.offline.join("internal_ca.pem");
+        let certificate = match files::read_if_there(&path)? {
+            Some(text) => Certificate::from_pem(&text).map_err(Error::key(&path))?,
+            None => {
+                let name = self.name("Sealwright internal");
+                let made = authority::root(&key, &name, 0, &self.envelope(ROOT_DAYS))
+                    .map_err(Error::key(&path))?;
+                files::write_atomically(&path, made.to_pem().as_bytes(), Readers::All)?;
+                made
+            }
+        };
+        Ok(InternalAuthority { certificate, key })
     }
 
     /// The certificate authority: root and issuing key P-256.
@@ -113,10 +148,8 @@ impl<'a> KeyRing<'a> {
         let chain = match files::read_if_there(&chain_path)? {
             Some(text) => parse_pem_chain(&text).map_err(Error::key(&chain_path))?,
             None => {
-                let root_path = self
-                    .place
-                    .private_folder("offline")?
-                    .join(format!("{file}_root.key"));
+                files::make_private_folder(&self.offline)?;
+                let root_path = self.offline.join(format!("{file}_root.key"));
                 let root_key = key_at(&root_path, KeyType::EcP256)?;
                 let root_name = self.name(&format!("{title} root"));
                 let root = authority::root(&root_key, &root_name, 1, &self.envelope(ROOT_DAYS))
@@ -215,6 +248,59 @@ impl<'a> KeyRing<'a> {
             key: key_path,
             certificate: certificate_path,
         })
+    }
+}
+
+/// Issues the certificates that services show each other.
+#[derive(Debug)]
+pub struct InternalAuthority {
+    certificate: Certificate,
+    key: PrivateKey,
+}
+
+impl InternalAuthority {
+    /// Reads the authority that `init` has made in `offline`.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Key`].
+    pub fn open(offline: &Path) -> Result<Self, Error> {
+        let (key_path, path) = (
+            offline.join("internal_ca.key"),
+            offline.join("internal_ca.pem"),
+        );
+        let pem = std::fs::read_to_string(&key_path).map_err(Error::io(&key_path))?;
+        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+        Ok(Self {
+            key: PrivateKey::from_pem(&pem).map_err(Error::key(&key_path))?,
+            certificate: Certificate::from_pem(&text).map_err(Error::key(&path))?,
+        })
+    }
+
+    /// Its certificate, which every role trusts.
+    #[must_use]
+    pub const fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+
+    /// A new key and a certificate for `name`, in one PEM text, so that a file with both is replaced in one step. `now` is
+    /// in Unix seconds.
+    ///
+    /// # Errors
+    /// [`Error::Key`], at `subject`, which stands for the file in the error.
+    pub fn issue(&self, name: &str, now: i64, subject: &Path) -> Result<String, Error> {
+        let key = PrivateKey::generate(KeyType::EcP256).map_err(Error::key(subject))?;
+        let envelope = Envelope {
+            serial: SerialNumber::from_random(random_bytes()),
+            not_before: now - BACKDATED,
+            not_after: now + INTERNAL_DAYS * DAY,
+        };
+        let parent = Parent {
+            certificate: &self.certificate,
+            key: &self.key,
+        };
+        let made = authority::tls_service(key.public_key(), name, &envelope, parent);
+        let made = made.map_err(Error::key(subject))?;
+        Ok(format!("{}{}", made.to_pem(), key.to_pkcs8_pem().as_str()))
     }
 }
 

@@ -9,6 +9,7 @@
 //! asks the others, over channels in memory, who they are, and publishes; files for clients are written; readiness is asked
 //! for over the port itself; `ready` is said.
 
+pub mod apart;
 mod assemble;
 pub mod cli;
 pub mod config;
@@ -20,8 +21,11 @@ pub mod endpoints;
 pub mod error;
 mod files;
 mod fsck;
+pub mod health;
 pub mod init;
+mod internal;
 pub mod keys;
+mod operator;
 pub mod place;
 mod probe;
 mod settings;
@@ -32,6 +36,8 @@ use std::time::Duration;
 
 use sealwright_host::SharedClock;
 use sealwright_host::clock::SystemClock;
+use sealwright_host::grpc::Socket;
+use sealwright_host::peers::Peers;
 use sealwright_host::run::{Drained, Limits, Running, Server};
 use sealwright_host::telemetry::TelemetryConfig;
 
@@ -93,6 +99,9 @@ pub struct Stack {
     endpoints: Endpoints,
     running: Running,
     services: Services,
+    /// The door for other services of the deployment.
+    internal: Option<Running>,
+    control: Option<Socket>,
     metrics: Option<Running>,
 }
 
@@ -152,7 +161,15 @@ impl Stack {
 
     /// Answers what is under way, then lets each service finish. Takes less than five seconds.
     pub async fn shutdown(self) {
-        if let Drained::CutOff(connections) = self.running.drain().await {
+        drop(self.control);
+        // At the same time: an authority that drains may still need its log, which drains as well and finishes what it has.
+        let internal = async {
+            match self.internal {
+                Some(internal) => internal.drain().await,
+                None => Drained::Clean,
+            }
+        };
+        if let (Drained::CutOff(connections), _) = tokio::join!(self.running.drain(), internal) {
             tracing::warn!(connections, "cut off: their requests did not end in time");
         }
         if tokio::time::timeout(SHUTDOWN_TIME, self.services.shutdown())
@@ -168,18 +185,35 @@ impl Stack {
     }
 }
 
+/// The ways into a process, bound and not yet answering, and its own way to others.
+#[derive(Debug)]
+struct Doors {
+    server: Server,
+    internal: Option<Server>,
+    peers: Option<Peers>,
+}
+
 /// Opens the parts, serves them, publishes trust and writes the client files: what `dev`, `up` and `run` share.
 async fn launch(
     place: Place,
     kind: Kind,
-    server: Server,
+    doors: Doors,
     parts: Parts,
     endpoints: Endpoints,
     clock: &SharedClock,
     metrics_listen: Option<SocketAddr>,
 ) -> Result<Stack, Error> {
-    let services = assemble::open(parts, place.dir(), server.registry(), clock).await?;
+    let Doors {
+        server,
+        internal,
+        peers,
+    } = doors;
+    let peers = peers.as_ref();
+    let services = assemble::open(parts, place.dir(), server.registry(), clock, peers).await?;
     services.register_checks(server.health());
+    server
+        .health()
+        .register(peers.iter().flat_map(|peers| peers.checks()));
     let metrics = match metrics_listen {
         Some(address) => Some(sealwright_host::metrics::listen(
             server.registry(),
@@ -188,6 +222,12 @@ async fn launch(
         None => None,
     };
     let router = services.router().merge(console::router(kind, &endpoints));
+    let control = match kind {
+        Kind::Production => services.open_control(place.dir(), place.path("client"))?,
+        Kind::Dev => None,
+    };
+    let guarded = peers.map(|peers| peers.guard(services.internal_router()));
+    let internal = internal.map(|door| door.start(guarded.unwrap_or_default()));
     let running = server.start(router);
     let published = tokio::join!(services.publish(), services.warm()).0;
     let stack = Stack {
@@ -195,6 +235,8 @@ async fn launch(
         endpoints,
         running,
         services,
+        internal,
+        control,
         metrics,
     };
     match published {
