@@ -1,5 +1,5 @@
 # The two commands are `make demo` and `make test`. Everything they need is set up by themselves: Debian packages through
-# apt when run as root (otherwise the missing ones are named), Python clients into .venv, which git ignores.
+# apt when run as root (otherwise the missing ones are named), published clients into folders that git ignores.
 
 CARGO ?= cargo
 JOBS ?= 2
@@ -10,7 +10,7 @@ CLIENTS := sigstore==4.5.1 tuf==7.0.1 rfc3161-client==1.0.9
 # Their npm sisters, pinned by the lock file there; Node comes with them, since they want a newer one than Debian has.
 JS := integration-tests/clients/js
 
-.PHONY: help demo test soak bench setup packages lint fmt clean
+.PHONY: help demo test soak bench peers setup packages lint fmt clean
 
 help:
 	@echo "make demo    build and show a file signed and verified with no key to keep"
@@ -29,6 +29,7 @@ test: setup
 	@.ci/test-summary
 
 setup: packages $(VENV)/.clients js-client
+	@.ci/clients cosign java rust
 
 $(VENV)/.clients: Makefile
 	$(PYTHON) -m venv $(VENV)
@@ -57,7 +58,11 @@ lint:
 fmt:
 	$(CARGO) fmt --all
 
-bench:
+# Servers of others that the figures are measured beside. Only the benchmark wants them.
+peers:
+	@.ci/clients cosign timestamp-server
+
+bench: peers
 	$(CARGO) build --release -j $(JOBS) -p sealwright-stack -p sealwright-cli -p sealwright-integration-tests
 	./target/release/bench
 
