@@ -4,13 +4,15 @@
 //! program with a deadline and keeps what it said. A part that a machine lacks is reported by [`skipped`], which
 //! prints SKIPPED and counts it.
 
+pub mod deployment;
+mod process;
 pub mod strangers;
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Write as _},
+    io::Write as _,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Command, ExitStatus, Stdio},
     sync::mpsc,
     thread,
     time::Duration,
@@ -20,6 +22,8 @@ use anyhow::{Context as _, bail, ensure};
 use sealwright_crypto::{Algorithm, HashAlgorithm, PrivateKey, base64};
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+pub use process::Process;
 
 /// The identity that test tokens carry unless a test needs another.
 pub const EMAIL: &str = "dev@example.com";
@@ -255,7 +259,7 @@ pub struct Endpoints {
 }
 
 /// What an instance hands to its clients: where it answers, and the files to trust it by. [`Daemon`] and
-/// other forms of an instance dereference to it, so that a test can be run on any of them.
+/// [`deployment::Deployment`] dereference to it, so that a test can be run on either form.
 #[derive(Debug, Clone)]
 pub struct ClientView {
     files: PathBuf,
@@ -340,11 +344,10 @@ impl ClientView {
 /// A running `sealwrightd dev`, killed when dropped.
 #[derive(Debug)]
 pub struct Daemon {
-    child: Child,
+    process: Process,
     dir: PathBuf,
     view: ClientView,
     ready_line: String,
-    log: PathBuf,
     _temporary: Option<tempfile::TempDir>,
 }
 
@@ -369,51 +372,19 @@ impl Daemon {
 
     /// Starts through another program (`faketime`, `strace`), whose command is given up to the server's own.
     pub fn command(mut command: Command, dir: &Path, args: &[&str]) -> anyhow::Result<Self> {
-        let log = dir.with_extension("stderr.log");
-        if let Some(parent) = log.parent() {
-            fs::create_dir_all(parent)?;
-        }
-        let stderr = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&log)?;
         command.arg("dev").arg("--dir").arg(dir);
         if !args.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
-        command
-            .args(args)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(stderr);
-        let mut child = command.spawn().context("cannot start sealwrightd")?;
-        let stdout = child.stdout.take().context("stdout is piped")?;
-        let (sender, receiver) = mpsc::channel();
-        thread::spawn(move || {
-            for line in BufReader::new(stdout).lines() {
-                let Ok(line) = line else { break };
-                // The receiver is gone once the daemon is ready; reading on keeps the pipe from filling.
-                let _unimportant = sender.send(line);
-            }
-        });
-        let ready_line = match receiver.recv_timeout(Duration::from_secs(60)) {
-            Ok(line) if line.starts_with("ready") => line,
-            other => {
-                let _unimportant = child.kill();
-                let status = child.wait()?;
-                bail!(
-                    "sealwrightd is not ready: {other:?}, {status}\n{}",
-                    fs::read_to_string(&log)?
-                );
-            }
-        };
+        command.args(args);
+        let mut process = Process::start(command, &dir.with_extension("stderr.log"))?;
+        let ready_line = process.ready()?;
         let endpoints = serde_json::from_slice(&fs::read(dir.join("endpoints.json"))?)?;
         Ok(Self {
-            child,
+            process,
             dir: dir.to_owned(),
             view: ClientView::new(dir.join("client"), endpoints),
             ready_line,
-            log,
             _temporary: None,
         })
     }
@@ -430,12 +401,12 @@ impl Daemon {
 
     /// Process id.
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.process.id()
     }
 
     /// What it has written to standard error so far, over all runs on this directory.
     pub fn stderr(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
+        self.process.stderr()
     }
 
     /// Resident memory in KiB.
@@ -452,38 +423,20 @@ impl Daemon {
             .parse()?)
     }
 
-    /// CPU time used so far, in microseconds, of a clock that ticks every 10 ms.
+    /// CPU time used so far; see [`process_cpu_us`].
     pub fn cpu_us(&self) -> anyhow::Result<u64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id()))?;
-        let after_name = stat.rsplit(')').next().context("a name in parentheses")?;
-        let fields: Vec<&str> = after_name.split_whitespace().collect();
-        let ticks = |index: usize| -> anyhow::Result<u64> {
-            Ok(fields.get(index).context("field")?.parse()?)
-        };
-        Ok((ticks(11)? + ticks(12)?) * 10_000)
+        process_cpu_us(self.id())
     }
 
     /// Kills it as a power cut would end it, as far as the process can tell.
-    pub fn kill(mut self) -> anyhow::Result<PathBuf> {
-        self.child.kill()?;
-        self.child.wait()?;
-        Ok(self.dir.clone())
+    pub fn kill(self) -> anyhow::Result<PathBuf> {
+        self.process.kill()?;
+        Ok(self.dir)
     }
 
     /// Asks it to end and waits; answers its exit status and the time it took.
     pub fn terminate(&mut self) -> anyhow::Result<(ExitStatus, Duration)> {
-        let asked = std::time::Instant::now();
-        signal(self.id(), "TERM")?;
-        while asked.elapsed() < Duration::from_secs(20) {
-            if let Some(status) = self.child.try_wait()? {
-                return Ok((status, asked.elapsed()));
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-        bail!(
-            "sealwrightd did not end within 20 s of SIGTERM\n{}",
-            self.stderr()
-        );
+        self.process.terminate()
     }
 }
 
@@ -495,20 +448,14 @@ impl std::ops::Deref for Daemon {
     }
 }
 
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // It may have ended already; then there is nothing to kill.
-        let _unimportant = self.child.kill();
-        let _unimportant = self.child.wait();
-        if thread::panicking() {
-            let text = self.stderr();
-            let tail: Vec<&str> = text.lines().rev().take(40).collect();
-            eprintln!(
-                "--- last lines of sealwrightd\n{}",
-                tail.into_iter().rev().collect::<Vec<_>>().join("\n")
-            );
-        }
-    }
+/// CPU time that a process has used so far, in microseconds, of a clock that ticks every 10 ms.
+pub fn process_cpu_us(id: u32) -> anyhow::Result<u64> {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat"))?;
+    let after_name = stat.rsplit(')').next().context("a name in parentheses")?;
+    let fields: Vec<&str> = after_name.split_whitespace().collect();
+    let ticks =
+        |index: usize| -> anyhow::Result<u64> { Ok(fields.get(index).context("field")?.parse()?) };
+    Ok((ticks(11)? + ticks(12)?) * 10_000)
 }
 
 /// Sends a signal by name to a process that the test started.
