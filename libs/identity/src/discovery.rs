@@ -102,19 +102,7 @@ impl Provider {
 
     async fn discover(&self) -> Result<Fetched, FetchError> {
         let (document, _) = self.document(&self.discovery_url).await?;
-        let document: ProviderDocument =
-            serde_json::from_slice(&document).map_err(|_| FetchError::NotUnderstood {
-                url: self.discovery_url.to_string(),
-                wanted: "a discovery document",
-            })?;
-        if document.issuer.as_str() != self.issuer {
-            return Err(FetchError::IssuerMismatch {
-                found: echo(&document.issuer),
-                wanted: self.issuer.clone(),
-            });
-        }
-        let keys_url = document.jwks_uri.url();
-        self.check_keys_url(keys_url)?;
+        let keys_url = &self.keys_url(&document)?;
         let (keys, max_age) = self.document(keys_url).await?;
         let keys = KeySet::from_json(&keys).map_err(|error| match error {
             FetchError::NotUnderstood { wanted, .. } => FetchError::NotUnderstood {
@@ -124,6 +112,27 @@ impl Provider {
             other => other,
         })?;
         Ok(Fetched { keys, max_age })
+    }
+
+    /// Reads a discovery document: where the issuer's keys are.
+    ///
+    /// # Errors
+    /// [`FetchError::NotUnderstood`], [`FetchError::IssuerMismatch`], [`FetchError::NotHttps`] and
+    /// [`FetchError::KeysElsewhere`].
+    pub fn keys_url(&self, document: &[u8]) -> Result<Url, FetchError> {
+        let document: ProviderDocument =
+            serde_json::from_slice(document).map_err(|_| FetchError::NotUnderstood {
+                url: self.discovery_url.to_string(),
+                wanted: "a discovery document",
+            })?;
+        if document.issuer.as_str() != self.issuer {
+            return Err(FetchError::IssuerMismatch {
+                found: echo(&document.issuer),
+                wanted: self.issuer.clone(),
+            });
+        }
+        self.check_keys_url(document.jwks_uri.url())?;
+        Ok(document.jwks_uri.url().clone())
     }
 
     fn check_keys_url(&self, url: &Url) -> Result<(), FetchError> {
