@@ -1,18 +1,44 @@
 //! `browser URL`: fetches a page over plain HTTP, following redirects, and shows nothing; tests hand it to clients that
-//! open a browser. It ends with 0 only when the last page was answered with success.
+//! open a browser.
+//!
+//! Like the openers of desktops it returns at once and leaves the fetching to a process of its own: some clients answer
+//! their redirect only after the opener has ended.
 
-use std::time::Duration;
+use std::{
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use anyhow::{Context as _, ensure};
 
+/// First argument of the process that fetches.
+const FETCH: &str = "--fetch";
+
 fn main() -> anyhow::Result<()> {
-    let url = std::env::args()
-        .nth(1)
-        .context("the address to open is missing")?;
+    let mut arguments = std::env::args().skip(1);
+    let first = arguments.next().context("the address to open is missing")?;
+    if first == FETCH {
+        return fetch(
+            &arguments
+                .next()
+                .context("the address to fetch is missing")?,
+        );
+    }
     ensure!(
-        url.starts_with("http://127.0.0.1:") || url.starts_with("http://localhost:"),
-        "only pages of this machine are opened, not {url}"
+        first.starts_with("http://127.0.0.1:") || first.starts_with("http://localhost:"),
+        "only pages of this machine are opened, not {first}"
     );
+    // Nobody waits for it: it ends with its request.
+    let _fetching = Command::new(std::env::current_exe()?)
+        .args([FETCH, &first])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()?;
+    Ok(())
+}
+
+fn fetch(url: &str) -> anyhow::Result<()> {
+    // Fails only when there is a provider already, which serves as well.
     let _unimportant = rustls::crypto::aws_lc_rs::default_provider().install_default();
     // HTTP/1.1 to the end: the listeners of some clients take nothing else.
     let client = reqwest::blocking::Client::builder()

@@ -1,0 +1,243 @@
+//! The three services under load.
+
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    path::Path,
+};
+
+use anyhow::{Context as _, ensure};
+use sealwright_crypto::{Algorithm, KeyType, PrivateKey};
+use sealwright_integration_tests::{Daemon, EMAIL, certificate_request, entry_request, http};
+
+use crate::{
+    load::{Outcome, Request, get, load, middle, post},
+    peers::TimestampServer,
+    spread::{Spread, repeat},
+    table::{Goal, Table, figure},
+};
+
+/// How many clients ask at the same time.
+const CLIENTS: [usize; 3] = [1, 16, 64];
+/// Each setting is measured this often; the middle one counts.
+const ROUNDS: usize = 3;
+
+/// What is known of a peer at 1, 16 and 64 clients: microseconds of CPU each, p50 and p99 in milliseconds.
+type Published = [(f64, f64, f64); 3];
+
+/// Adds the rows of one setting.
+fn rows(
+    table: &mut Table,
+    name: &str,
+    clients: usize,
+    outcome: &Outcome,
+    cpu_goal: f64,
+    peer: (String, String),
+) {
+    let (cpu, latency) = peer;
+    let what = |figure: &str| format!("{name}, {clients} clients: {figure}");
+    table.add(
+        what("server CPU us"),
+        Goal::Under(cpu_goal),
+        outcome.cpu_us,
+        cpu,
+    );
+    table.add(
+        what("p50 ms"),
+        Goal::None,
+        outcome.latency.percentile(50),
+        latency,
+    );
+    table.add(
+        what("p99 ms"),
+        Goal::None,
+        outcome.latency.percentile(99),
+        "",
+    );
+}
+
+fn published(name: &str, (cpu, p50, p99): (f64, f64, f64)) -> (String, String) {
+    (
+        format!("{name} {}", figure(cpu)),
+        format!("{name} p50 {} p99 {}", figure(p50), figure(p99)),
+    )
+}
+
+/// A request for SHA-256 with a certificate and without a nonce, which needs no encoder.
+fn timestamp_query(digest: &[u8; 32]) -> Vec<u8> {
+    let mut query = vec![
+        0x30, 0x39, 0x02, 0x01, 0x01, 0x30, 0x31, 0x30, 0x0d, 0x06, 0x09,
+    ];
+    query.extend([
+        0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20,
+    ]);
+    query.extend(digest);
+    query.extend([0x01, 0x01, 0xff]);
+    query
+}
+
+fn timestamp_requests(url: &str) -> anyhow::Result<Vec<Request>> {
+    let request = |n: usize| {
+        let query = timestamp_query(&sealwright_crypto::sha256(&n.to_be_bytes()));
+        post(url, "application/timestamp-query", &query)
+    };
+    (0..10_000).map(request).collect()
+}
+
+/// Tokens, beside the page that does nothing and the peer where it is installed.
+pub(crate) fn timestamps(daemon: &Daemon, table: &mut Table) -> anyhow::Result<()> {
+    const PUBLISHED: Published = [(332.0, 0.4, 1.5), (296.0, 4.4, 10.0), (251.0, 14.0, 27.0)];
+    const PUBLISHED_RATES: [f64; 3] = [2061.0, 3752.0, 4660.0];
+    let ours = || daemon.cpu_us();
+    let url = &daemon.endpoints().tsa;
+    let requests = timestamp_requests(url)?;
+    let health = format!("{}/healthz", daemon.endpoints().console);
+    let pages = vec![get(&health)?; 10_000];
+    let server = TimestampServer::start()?;
+    let their_url = server
+        .as_ref()
+        .map(|server| server.url("/api/v1/timestamp"));
+    let their_requests = their_url.as_deref().map(timestamp_requests).transpose()?;
+    for (index, clients) in CLIENTS.into_iter().enumerate() {
+        let page = middle(ROUNDS, |_| load(&health, &pages, clients, &ours))?;
+        page.show("health page, the ceiling", clients);
+        let token = middle(ROUNDS, |_| load(url, &requests, clients, &ours))?;
+        token.show("timestamp", clients);
+        let (peer, rate) = match (&server, &their_url, &their_requests) {
+            (Some(server), Some(url), Some(requests)) => {
+                let theirs = || server.cpu_us();
+                let peer = middle(ROUNDS, |_| load(url, requests, clients, &theirs))?;
+                peer.show("timestamp-server", clients);
+                let latency = &peer.latency;
+                let figures = (peer.cpu_us, latency.percentile(50), latency.percentile(99));
+                (published("timestamp-server here", figures), peer.per_second)
+            }
+            _ => {
+                let figures = PUBLISHED.get(index).copied().context("a figure for each")?;
+                let rate = PUBLISHED_RATES.get(index).copied().unwrap_or(f64::NAN);
+                (published("timestamp-server", figures), rate)
+            }
+        };
+        rows(table, "timestamp", clients, &token, 75.0, peer);
+        let goal = Goal::AtLeast(2.0 * rate);
+        let told = format!(
+            "timestamp-server {rate:.0}; health page {:.0}",
+            page.per_second
+        );
+        let what = format!("timestamp, {clients} clients: per second");
+        table.add(what, goal, token.per_second, told);
+    }
+    Ok(())
+}
+
+/// Certificates with a verified SCT, each for a key of its own.
+pub(crate) fn certificates(daemon: &Daemon, table: &mut Table) -> anyhow::Result<()> {
+    // Fulcio with its CT log, tuned: no wait for publication, batches of 10 ms.
+    const PUBLISHED: Published = [
+        (6128.0, 16.7, 24.0),
+        (2445.0, 26.0, 71.0),
+        (2011.0, 70.0, 136.0),
+    ];
+    let url = format!("{}/api/v2/signingCert", daemon.endpoints().ca);
+    let ours = || daemon.cpu_us();
+    for (index, clients) in CLIENTS.into_iter().enumerate() {
+        let outcome = middle(ROUNDS, |_| {
+            let token = daemon.token()?;
+            let request = |_| {
+                let key = PrivateKey::generate(KeyType::EcP256)?;
+                let body = certificate_request(&token, &key, Algorithm::EcdsaP256Sha256, EMAIL)?;
+                post(&url, "application/json", body.to_string().as_bytes())
+            };
+            let requests = (0..1500).map(request).collect::<anyhow::Result<Vec<_>>>()?;
+            load(&url, &requests, clients, &ours)
+        })?;
+        outcome.show("certificate with CT", clients);
+        let figures = PUBLISHED.get(index).copied().context("a figure for each")?;
+        let peer = published("Fulcio + CT, tuned", figures);
+        rows(table, "certificate with CT", clients, &outcome, 700.0, peer);
+    }
+    Ok(())
+}
+
+fn entry_bodies(count: usize) -> anyhow::Result<Vec<String>> {
+    let key = PrivateKey::generate(KeyType::EcP256)?;
+    let salt: [u8; 16] = sealwright_crypto::random_bytes();
+    let body = |n: usize| {
+        let request = entry_request(&key, &[&salt[..], &n.to_be_bytes()].concat())?;
+        Ok(request.to_string())
+    };
+    (0..count).map(body).collect()
+}
+
+/// Log entries from many writers.
+pub(crate) fn entries(daemon: &Daemon, table: &mut Table) -> anyhow::Result<()> {
+    // rekor-tiles with a checkpoint each second.
+    const PUBLISHED: Published = [
+        (8750.0, 1001.0, 2002.0),
+        (f64::NAN, 1005.0, 2010.0),
+        (723.0, 1007.0, 2014.0),
+    ];
+    let url = format!("{}/api/v2/log/entries", daemon.endpoints().log);
+    let ours = || daemon.cpu_us();
+    for (index, clients) in CLIENTS.into_iter().enumerate() {
+        let outcome = middle(ROUNDS, |_| {
+            let bodies = entry_bodies(3000)?;
+            let request = |body: &String| post(&url, "application/json", body.as_bytes());
+            let requests = bodies
+                .iter()
+                .map(request)
+                .collect::<anyhow::Result<Vec<_>>>()?;
+            load(&url, &requests, clients, &ours)
+        })?;
+        outcome.show("log entry", clients);
+        let figures = PUBLISHED.get(index).copied().context("a figure for each")?;
+        let peer = published("rekor-tiles, tuned", figures);
+        rows(table, "log entry", clients, &outcome, 350.0, peer);
+    }
+    Ok(())
+}
+
+/// What a sync of a 4 KiB append costs in a folder.
+fn fdatasync(dir: &Path) -> anyhow::Result<Spread> {
+    let mut file = File::create(dir.join("sync.bin"))?;
+    let spread = repeat(300, |_| {
+        file.write_all(&[7; 4096])?;
+        Ok(file.sync_data()?)
+    })?;
+    fs::remove_file(dir.join("sync.bin"))?;
+    Ok(spread)
+}
+
+/// One writer alone, beside what a sync costs here.
+pub(crate) fn lone_entry(daemon: &Daemon, table: &mut Table) -> anyhow::Result<()> {
+    let client = http();
+    let url = format!("{}/api/v2/log/entries", daemon.endpoints().log);
+    let before = fdatasync(daemon.dir())?;
+    let mut bodies = entry_bodies(300)?.into_iter();
+    let entries = repeat(300, |_| {
+        let body = bodies.next().context("a body for each")?;
+        let answer = client
+            .post(&url)
+            .header("content-type", "application/json")
+            .body(body)
+            .send()?;
+        ensure!(answer.status() == 201, "{}", answer.status());
+        answer.bytes()?;
+        Ok(())
+    })?;
+    let after = fdatasync(daemon.dir())?;
+    let sync = f64::midpoint(before.median(), after.median());
+    println!("  fdatasync of a 4 KiB append in the log's folder: {before}; after: {after}");
+    println!(
+        "  lone log entry: {entries}, p50 is {:.1} syncs",
+        entries.median() / sync
+    );
+    let peer = "rekor-tiles 11,010; tuned 1,001";
+    table.add(
+        "lone log entry, p50 ms",
+        Goal::Under(10.0),
+        entries.median(),
+        peer,
+    );
+    Ok(())
+}
