@@ -28,7 +28,7 @@ test: setup
 	$(CARGO) test -j $(JOBS) --workspace
 	@.ci/test-summary
 
-setup: packages $(VENV)/.clients js-client
+setup: packages test-packages $(VENV)/.clients js-client
 	@.ci/clients cosign java rust
 
 $(VENV)/.clients: Makefile
@@ -48,6 +48,10 @@ $(JS)/node_modules/.installed: $(JS)/package-lock.json
 
 packages:
 	@.ci/packages
+
+.PHONY: test-packages
+test-packages: packages
+	@.ci/packages tests
 
 lint:
 	$(CARGO) fmt --all -- --check
