@@ -60,10 +60,7 @@ pub(crate) async fn check_token(
 
 async fn expected_audience(http: &Http, service: &Service, issuer: &str) -> Option<String> {
     let url = join(&service.url, "api/v2/configuration");
-    let call = Call {
-        method: http::Method::GET,
-        ..Call::post(SERVICE, &url, &JSON, bytes::Bytes::new())
-    };
+    let call = Call::get(SERVICE, &url, &JSON);
     let answer = http.send(&call).await.ok()?;
     let configuration: Configuration = serde_json::from_slice(&answer).ok()?;
     let known = configuration

@@ -66,6 +66,23 @@ pub enum Error {
     /// The identity token cannot work, so nothing was sent.
     #[error("identity token: {0}")]
     Token(#[from] TokenProblem),
+    /// A provider that the machine offers gave no token.
+    #[error(
+        "identity token from {provider}: {problem}; {help}, or choose another way: --identity-token, --oidc-provider NAME, --oidc-disable-ambient-providers"
+    )]
+    Ambient {
+        /// The provider's name for people, such as "GitHub Actions".
+        provider: String,
+        /// What happened.
+        problem: AmbientProblem,
+        /// What to set so that it does.
+        help: String,
+    },
+    /// A blocking call was made where it would stop other work.
+    #[error(
+        "a blocking call inside an asynchronous runtime; use the asynchronous API there, or a thread for blocking work"
+    )]
+    InsideRuntime,
     /// A service did not do its part.
     #[error("{service} at {url}: {failure}")]
     Service {
@@ -88,6 +105,71 @@ pub enum Error {
     /// Our own fault.
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+/// Why a provider that the machine offers gave no token.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AmbientProblem {
+    /// It is there, and something it needs is not: a variable, a file, a permission.
+    #[error("{0} is missing")]
+    Missing(String),
+    /// There is no provider of that name.
+    #[error("there is no such provider; known are {0}")]
+    Unknown(String),
+    /// What it was set up with cannot be used.
+    #[error("{0}")]
+    Setting(String),
+    /// Its endpoint did not do its part.
+    #[error("{url}: {failure}")]
+    Service {
+        /// Where it was asked; without query.
+        url: String,
+        /// What happened.
+        failure: Failure,
+    },
+    /// Its program did not do its part.
+    #[error("command {program:?}: {problem}")]
+    Command {
+        /// The program, without its arguments.
+        program: String,
+        /// What happened.
+        problem: String,
+    },
+    /// Its file cannot be read.
+    #[error("file {}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// What it gave cannot work.
+    #[error("{0}")]
+    Token(#[from] TokenProblem),
+}
+
+impl AmbientProblem {
+    fn verdict(&self) -> Verdict {
+        match self {
+            Self::Missing(_) | Self::Unknown(_) | Self::Setting(_) => Verdict::Usage,
+            Self::Service { failure, .. } => failure.verdict(),
+            Self::Command { .. } | Self::File { .. } => Verdict::Undecided,
+            Self::Token(_) => Verdict::Refused,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Missing(_) => "AMBIENT_INCOMPLETE",
+            Self::Unknown(_) => "AMBIENT_UNKNOWN",
+            Self::Setting(_) => "AMBIENT_SETTING_INVALID",
+            Self::Service { failure, .. } => failure.code(),
+            Self::Command { .. } => "AMBIENT_COMMAND_FAILED",
+            Self::File { .. } => "AMBIENT_FILE_ERROR",
+            Self::Token(problem) => problem.code(),
+        }
+    }
 }
 
 /// The services a client talks to.
@@ -238,7 +320,8 @@ impl Error {
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match self {
-            Self::Input { .. } => Verdict::Usage,
+            Self::Input { .. } | Self::InsideRuntime => Verdict::Usage,
+            Self::Ambient { problem, .. } => problem.verdict(),
             Self::File { source, .. } => file_verdict(source.kind()),
             Self::Refused(VerifyError::TrustedRootInvalid { .. }) => Verdict::Undecided,
             Self::Refused(VerifyError::PolicyInvalid { .. })
@@ -267,6 +350,8 @@ impl Error {
             Self::Selection(_) => "NO_SERVICE",
             Self::TimestampAuthorityMissing => "NO_TIMESTAMP_AUTHORITY",
             Self::Token(problem) => problem.code(),
+            Self::Ambient { problem, .. } => problem.code(),
+            Self::InsideRuntime => "INSIDE_RUNTIME",
             Self::Service { failure, .. } => failure.code(),
             Self::Sign(_) => "SIGNING_FAILED",
             Self::Refused(refusal) => refusal.code(),

@@ -33,6 +33,24 @@ pub fn read_capped(what: &'static str, path: &Path, limit: usize) -> Result<Vec<
     Ok(bytes)
 }
 
+/// Reads a regular file of at most `limit` bytes. Anything else (a pipe nobody writes to, a device without end) is refused
+/// instead of waited for.
+pub(crate) fn read_regular(path: &Path, limit: usize) -> std::io::Result<Vec<u8>> {
+    use std::io::{Error, ErrorKind::InvalidData};
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(Error::new(InvalidData, "it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(limit as u64 + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() > limit {
+        let problem = format!("it is longer than {limit} bytes");
+        return Err(Error::new(InvalidData, problem));
+    }
+    Ok(bytes)
+}
+
 /// Writes a file that others may read (mode 0644 less the umask): beside its place, synced, then renamed over it. Something
 /// that is not a regular file, such as `/dev/stdout` or a pipe, is written to directly, since renaming would replace it.
 ///

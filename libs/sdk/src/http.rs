@@ -38,6 +38,9 @@ pub struct HttpOptions {
     /// Time for one attempt, from connecting to the last byte. A log answers when a checkpoint covers the entry, which at
     /// other implementations takes seconds.
     pub attempt_timeout: Duration,
+    /// Time for all attempts of one request together, pauses included. A server that accepts and says nothing costs this
+    /// once.
+    pub request_timeout: Duration,
     /// Time for a connection.
     pub connect_timeout: Duration,
     /// PEM certificates of further TLS roots, besides the platform's.
@@ -49,7 +52,8 @@ pub struct HttpOptions {
 impl Default for HttpOptions {
     fn default() -> Self {
         Self {
-            attempt_timeout: Duration::from_secs(60),
+            attempt_timeout: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(10),
             extra_roots_pem: Vec::new(),
             trace: None,
@@ -73,11 +77,13 @@ pub(crate) struct Call<'a> {
     pub(crate) service: ServiceName,
     pub(crate) method: Method,
     pub(crate) url: &'a str,
-    pub(crate) headers: &'a [(HeaderName, &'static str)],
+    pub(crate) headers: &'a [(HeaderName, &'a str)],
     pub(crate) body: Bytes,
     /// The statuses that mean success.
     pub(crate) accepted: &'static [u16],
     pub(crate) max_answer_bytes: usize,
+    /// Time for one attempt, where less than usual says that nobody is there.
+    pub(crate) patience: Option<Duration>,
 }
 
 impl<'a> Call<'a> {
@@ -85,7 +91,7 @@ impl<'a> Call<'a> {
     pub(crate) fn post(
         service: ServiceName,
         url: &'a str,
-        headers: &'a [(HeaderName, &'static str)],
+        headers: &'a [(HeaderName, &'a str)],
         body: Bytes,
     ) -> Self {
         Self {
@@ -96,6 +102,19 @@ impl<'a> Call<'a> {
             body,
             accepted: &[200, 201],
             max_answer_bytes: 1024 * 1024,
+            patience: None,
+        }
+    }
+
+    /// A GET.
+    pub(crate) fn get(
+        service: ServiceName,
+        url: &'a str,
+        headers: &'a [(HeaderName, &'a str)],
+    ) -> Self {
+        Self {
+            method: Method::GET,
+            ..Self::post(service, url, headers, Bytes::new())
         }
     }
 }
@@ -131,8 +150,20 @@ impl Http {
             .get_or_init(|| self.options.trace.unwrap_or_else(TraceContext::fresh))
     }
 
-    /// Sends until there is an answer or no hope.
+    /// Sends until there is an answer, no hope, or no time.
     pub(crate) async fn send(&self, call: &Call<'_>) -> Result<Bytes, Error> {
+        let limit = self.options.request_timeout;
+        match tokio::time::timeout(limit, self.send_patiently(call)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Error::Service {
+                service: call.service,
+                url: shown(call.url),
+                failure: Failure::Timeout(limit),
+            }),
+        }
+    }
+
+    async fn send_patiently(&self, call: &Call<'_>) -> Result<Bytes, Error> {
         let mut attempt = 1;
         loop {
             let (failure, wait) = match self.attempt(call).await {
@@ -153,7 +184,8 @@ impl Http {
     }
 
     async fn attempt(&self, call: &Call<'_>) -> Result<Bytes, (Failure, Option<Duration>)> {
-        let limit = self.options.attempt_timeout;
+        let usual = self.options.attempt_timeout;
+        let limit = call.patience.map_or(usual, |patience| patience.min(usual));
         match tokio::time::timeout(limit, self.exchange(call)).await {
             Ok(outcome) => outcome,
             Err(_) => Err((Failure::Timeout(limit), None)),
@@ -269,7 +301,7 @@ fn within<'a>(
 }
 
 /// Query and user, which may hold secrets, are left out.
-fn shown(url: &str) -> String {
+pub(crate) fn shown(url: &str) -> String {
     let plain = url.split(['?', '#']).next().unwrap_or(url);
     match plain
         .split_once("://")
@@ -344,7 +376,7 @@ fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Refusal {
 }
 
 /// Text from a service that will stand on a terminal: no control characters, not endless.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .filter(|character| !character.is_control())
         .take(MAX_MESSAGE_CHARS)

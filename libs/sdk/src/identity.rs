@@ -3,19 +3,23 @@
 //! The token is read here without verifying it: that is the certificate authority's work. Reading it early gives a person a
 //! clear sentence instead of a refusal from afar, and tells later steps which identity to expect in the certificate.
 //!
-//! Sources today are explicit: a token, a file, standard input, `SIGSTORE_ID_TOKEN`. Ambient providers of CI systems and
-//! interactive logins are further variants of [`TokenSource`].
+//! [`TokenOrder`] says which source is used when several could be: one that was named, then `SIGSTORE_ID_TOKEN`, then what the
+//! machine offers ([`crate::ambient`]), and only then a person at a browser. The choice is made once, before anything is
+//! asked; a source that was chosen and gives no token is an error, never a reason to try the next.
 
 use std::fmt;
 use std::io::Read as _;
 use std::path::PathBuf;
 
+use sealwright_bundle::SigningConfig;
 use sealwright_crypto::base64;
 use serde::Deserialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use crate::ambient::{Ambient, AmbientChoice, Configured, Surroundings};
 use crate::error::{Error, TokenProblem};
+use crate::http::Http;
 
 /// The audience certificate authorities expect unless they say otherwise.
 pub const DEFAULT_AUDIENCE: &str = "sigstore";
@@ -35,6 +39,103 @@ pub enum TokenSource {
     File(PathBuf),
     /// Standard input.
     StandardInput,
+    /// What the machine offers: a CI system, a cloud, a workload API.
+    Ambient(Ambient),
+}
+
+/// What a source needs to obtain a token.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct TokenRequest<'a> {
+    /// How requests travel.
+    pub http: &'a Http,
+    /// Whom the token shall be for.
+    pub audience: &'a str,
+    /// The present, Unix seconds.
+    pub now: i64,
+    /// Where the identity providers of the instance are named.
+    pub signing_config: Option<&'a SigningConfig>,
+}
+
+impl<'a> TokenRequest<'a> {
+    /// A request for a token for `audience`.
+    #[must_use]
+    pub fn new(http: &'a Http, audience: &'a str, now: i64) -> Self {
+        Self {
+            http,
+            audience,
+            now,
+            signing_config: None,
+        }
+    }
+
+    /// Names the instance's identity providers, for logins.
+    #[must_use]
+    pub fn with_signing_config(mut self, config: &'a SigningConfig) -> Self {
+        self.signing_config = Some(config);
+        self
+    }
+}
+
+/// What is there to obtain a token from, in order of precedence.
+///
+/// ```
+/// use sealwright_sdk::ambient::Surroundings;
+/// use sealwright_sdk::{Error, TokenOrder, TokenProblem, TokenSource};
+///
+/// // On a build machine the machine speaks for itself ...
+/// let machine = Surroundings::new([
+///     ("ACTIONS_ID_TOKEN_REQUEST_URL".to_owned(), "https://ci.example.com/token?v=1".to_owned()),
+///     ("ACTIONS_ID_TOKEN_REQUEST_TOKEN".to_owned(), "secret".to_owned()),
+/// ]);
+/// let source = TokenOrder::default().choose(&machine)?;
+/// assert!(matches!(&source, TokenSource::Ambient(ambient) if ambient.name() == "github-actions"));
+///
+/// // ... unless a person says otherwise.
+/// let explicit = Some(TokenSource::from_argument("token.jwt"));
+/// let source = TokenOrder { explicit, ..TokenOrder::default() }.choose(&machine)?;
+/// assert!(matches!(source, TokenSource::File(_)));
+///
+/// // Where there is nothing, that is an error with a name.
+/// let nothing = TokenOrder::default().choose(&Surroundings::new([]).with_root("/nonexistent"));
+/// assert!(matches!(nothing, Err(Error::Token(TokenProblem::Missing))));
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct TokenOrder {
+    /// What was named: `--identity-token`.
+    pub explicit: Option<TokenSource>,
+    /// Whether the machine is asked, and which of its providers. One that is named precedes `SIGSTORE_ID_TOKEN`.
+    pub ambient: AmbientChoice,
+    /// Providers that the profile adds; they precede those that are detected.
+    pub configured: Vec<Configured>,
+    /// The last resort: somebody who can log in.
+    pub interactive: Option<TokenSource>,
+}
+
+impl TokenOrder {
+    /// The one source that will be used. Looks at variables and files, and asks nobody.
+    ///
+    /// # Errors
+    /// [`TokenProblem::Missing`] when there is none; [`Error::Ambient`] when a provider was named, or is there, and lacks what
+    /// it needs.
+    pub fn choose(self, surroundings: &Surroundings) -> Result<TokenSource, Error> {
+        if let Some(source) = self.explicit {
+            return Ok(source);
+        }
+        if let AmbientChoice::Only(name) = &self.ambient {
+            return Ambient::named(name, &self.configured, surroundings).map(TokenSource::Ambient);
+        }
+        if let Some(token) = surroundings.variable(TOKEN_VARIABLE) {
+            return Ok(TokenSource::Token(Zeroizing::new(token.to_owned())));
+        }
+        if self.ambient == AmbientChoice::Detect
+            && let Some(ambient) = Ambient::detect(&self.configured, surroundings)?
+        {
+            return Ok(TokenSource::Ambient(ambient));
+        }
+        self.interactive.ok_or(TokenProblem::Missing.into())
+    }
 }
 
 impl fmt::Debug for TokenSource {
@@ -43,6 +144,7 @@ impl fmt::Debug for TokenSource {
             Self::Token(_) => "TokenSource::Token(redacted)",
             Self::File(_) => "TokenSource::File",
             Self::StandardInput => "TokenSource::StandardInput",
+            Self::Ambient(ambient) => return write!(f, "TokenSource::Ambient({})", ambient.name()),
         })
     }
 }
@@ -62,12 +164,30 @@ impl TokenSource {
         }
     }
 
-    /// Reads the token. Blocks on file or standard input.
+    /// Obtains a token: reads it, or asks for it.
     ///
     /// # Errors
-    /// [`Error::File`] when the file cannot be read, [`Error::Token`] when it holds no token.
+    /// Those of [`Self::read`], and [`Error::Ambient`].
+    pub async fn obtain(&self, request: &TokenRequest<'_>) -> Result<IdentityToken, Error> {
+        match self {
+            Self::Ambient(ambient) => ambient.obtain(request).await,
+            Self::Token(_) | Self::File(_) | Self::StandardInput => self.read(),
+        }
+    }
+
+    /// Whether the token is at hand, so that [`Self::read`] answers without asking anybody.
+    #[must_use]
+    pub fn is_at_hand(&self) -> bool {
+        matches!(self, Self::Token(_) | Self::File(_) | Self::StandardInput)
+    }
+
+    /// Reads a token that is at hand. Blocks on file or standard input.
+    ///
+    /// # Errors
+    /// [`Error::File`] when the file cannot be read, [`Error::Token`] when it holds no token or has to be asked for.
     pub fn read(&self) -> Result<IdentityToken, Error> {
         match self {
+            Self::Ambient(_) => Err(TokenProblem::Missing.into()),
             Self::Token(token) => Ok(IdentityToken::parse(token)?),
             Self::File(path) => {
                 let file_error = |source| Error::File {
@@ -104,7 +224,7 @@ fn looks_like_token(text: &str) -> bool {
     begins && text.len() > 16 && text.bytes().all(alphabet)
 }
 
-fn read_capped(source: impl std::io::Read) -> std::io::Result<Zeroizing<String>> {
+pub(crate) fn read_capped(source: impl std::io::Read) -> std::io::Result<Zeroizing<String>> {
     let mut text = Zeroizing::new(String::new());
     source
         .take(MAX_TOKEN_BYTES as u64 + 1)

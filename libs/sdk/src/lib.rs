@@ -19,6 +19,7 @@
 //! It decides nothing about trust: what holds is `sealwright-bundle`'s and `sealwright-tuf`'s to say. It reads no clock and
 //! no environment: both are the caller's. Every request carries a W3C `traceparent` of one trace.
 
+pub mod ambient;
 mod artifact;
 mod ca;
 mod error;
@@ -37,11 +38,14 @@ mod verify;
 pub use sealwright_bundle as bundle;
 pub use sealwright_crypto as crypto;
 
+pub use ambient::ProfileSettings;
 pub use artifact::Artifact;
-pub use error::{Error, Failure, Refusal, ServiceName, TokenProblem, Verdict};
+pub use error::{AmbientProblem, Error, Failure, Refusal, ServiceName, TokenProblem, Verdict};
 pub use file::{read_capped, write_atomically};
 pub use http::{Http, HttpOptions};
-pub use identity::{DEFAULT_AUDIENCE, IdentityToken, TOKEN_VARIABLE, TokenSource};
+pub use identity::{
+    DEFAULT_AUDIENCE, IdentityToken, TOKEN_VARIABLE, TokenOrder, TokenRequest, TokenSource,
+};
 pub use inspect::{inspect, rfc3339};
 pub use mint::{MintRequest, mint};
 pub use sign::{Clock, Signed, SigningContext, SigningSession, signing_algorithm};

@@ -13,6 +13,7 @@ use sealwright_proto::trustroot::v1::ClientTrustConfig;
 use sealwright_tuf::{Client, Fetch, FetchError, Place, Store, bootstrap};
 use serde::{Deserialize, Serialize};
 
+use crate::ambient::ProfileSettings;
 use crate::error::{Error, Failure, ServiceName};
 use crate::file::{read_capped, write};
 use crate::http::{Call, Http, join};
@@ -233,6 +234,17 @@ impl Profile {
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Its settings, written by hand into `PROFILE.toml` beside its directory, so that setting the profile up again leaves
+    /// them alone.
+    ///
+    /// # Errors
+    /// As [`ProfileSettings::read`].
+    pub fn settings(&self) -> Result<ProfileSettings, Error> {
+        let mut name = self.dir.clone().into_os_string();
+        name.push(".toml");
+        ProfileSettings::read(Path::new(&name))
     }
 
     /// Whether it has been set up.
