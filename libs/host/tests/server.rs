@@ -641,8 +641,14 @@ async fn garbage_and_giant_heads_are_refused() {
         .starts_with("HTTP/1.1 400")
     );
     for (sent, reason) in [
-        (&b"GET / HTTP/1.1\r\nhost: x\r\nno colon\r\n\r\n"[..], "MALFORMED_REQUEST"),
-        (b"GET /hello HTTP/9.9\r\nhost: x\r\n\r\n", "MALFORMED_REQUEST"),
+        (
+            &b"GET / HTTP/1.1\r\nhost: x\r\nno colon\r\n\r\n"[..],
+            "MALFORMED_REQUEST",
+        ),
+        (
+            b"GET /hello HTTP/9.9\r\nhost: x\r\n\r\n",
+            "MALFORMED_REQUEST",
+        ),
         (b"G\x00T / HTTP/1.1\r\n\r\n", "MALFORMED_REQUEST"),
     ] {
         let answer = raw(address, sent).await;
@@ -719,7 +725,10 @@ async fn an_address_beyond_its_rate_is_told_when_to_come_back() {
     assert_eq!(refused.headers()["retry-after"], "1");
     let envelope = envelope(refused).await;
     assert_eq!(reason(&envelope), "RATE_LIMITED");
-    assert!(envelope["details"][1]["retryDelay"].is_string(), "{envelope}");
+    assert!(
+        envelope["details"][1]["retryDelay"].is_string(),
+        "{envelope}"
+    );
     assert_eq!(ask("/healthz", "192.0.2.1").await.status(), StatusCode::OK);
     assert_eq!(ask("/hello", "192.0.2.2").await.status(), StatusCode::OK);
 
@@ -766,7 +775,10 @@ async fn an_address_that_holds_all_it_may_locks_out_nobody_else() {
         .local_address(std::net::IpAddr::from([127, 0, 0, 9]))
         .build()
         .unwrap();
-    let answer = elsewhere.get(format!("http://{address}/hello")).send().await;
+    let answer = elsewhere
+        .get(format!("http://{address}/hello"))
+        .send()
+        .await;
     assert_eq!(answer.unwrap().status(), StatusCode::OK);
 }
 
@@ -788,9 +800,27 @@ async fn grpc_refusals_by_the_framework_have_details_too() {
     let method = "/sealwright.timestamp.v1.TimestampAuthority/GetTimestamp";
     let unframed = b"\x00\x00\x00\x00\x03\x0a\x7f\x01".to_vec();
     for (case, path, body, code, reason) in [
-        ("no message", method, Vec::new(), "3", Reason::MalformedRequest),
-        ("no protobuf", method, unframed, "3", Reason::MalformedRequest),
-        ("compressed", method, b"\x01\x00\x00\x00\x00".to_vec(), "3", Reason::MalformedRequest),
+        (
+            "no message",
+            method,
+            Vec::new(),
+            "3",
+            Reason::MalformedRequest,
+        ),
+        (
+            "no protobuf",
+            method,
+            unframed,
+            "3",
+            Reason::MalformedRequest,
+        ),
+        (
+            "compressed",
+            method,
+            b"\x01\x00\x00\x00\x00".to_vec(),
+            "3",
+            Reason::MalformedRequest,
+        ),
         (
             "no method",
             "/sealwright.timestamp.v1.TimestampAuthority/Nothing",
@@ -799,14 +829,20 @@ async fn grpc_refusals_by_the_framework_have_details_too() {
             Reason::MethodNotAllowed,
         ),
     ] {
-        let http2 = reqwest::Client::builder().no_proxy().http2_prior_knowledge();
-        let request = http2.build().unwrap().post(format!("http://{address}{path}"));
+        let http2 = reqwest::Client::builder()
+            .no_proxy()
+            .http2_prior_knowledge();
+        let request = http2
+            .build()
+            .unwrap()
+            .post(format!("http://{address}{path}"));
         let request = request.header("content-type", "application/grpc");
         let answer = request.header("te", "trailers").body(body).send().await;
         let answer = answer.unwrap_or_else(|error| panic!("{case}: {error:?}"));
         assert_eq!(answer.headers()["grpc-status"], code, "{case}");
         let status = tonic::Status::from_header_map(answer.headers()).expect("a status");
-        let (why, info) = status::from_status(&status).unwrap_or_else(|| panic!("{case}: {status:?}"));
+        let (why, info) =
+            status::from_status(&status).unwrap_or_else(|| panic!("{case}: {status:?}"));
         assert_eq!(why, reason, "{case}");
         assert_eq!(
             answer.headers()["x-request-id"].to_str().ok(),

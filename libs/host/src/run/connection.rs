@@ -39,8 +39,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long to wait when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How long an idle connection may rest when three quarters of the places are taken.
-const CROWDED_IDLE: Duration = Duration::from_secs(2);
+/// How often it is looked whether a connection that has said nothing has had its time.
+const SILENCE_TICK: Duration = Duration::from_secs(1);
 /// How long a connection that was asked to close may take.
 const CLOSING_GRACE: Duration = Duration::from_secs(1);
 
@@ -117,8 +117,11 @@ impl Door {
         let _counted = self.shared.count_connection();
         // Answers are small; waiting to fill a packet would only delay them.
         let _ = stream.set_nodelay(true);
+        if !self.spoken_to(&stream, share.as_ref()).await {
+            return;
+        }
         let Some(tls) = &self.tls else {
-            return serve(
+            return Box::pin(serve(
                 stream,
                 Some(peer),
                 None,
@@ -126,7 +129,7 @@ impl Door {
                 &self.shared,
                 &self.router,
                 &self.closing,
-            )
+            ))
             .await;
         };
         let handshake = timeout(
@@ -141,7 +144,7 @@ impl Door {
                     .peer_certificates()
                     .and_then(|chain| chain.first());
                 let certificate = certificate.map(|der| PeerCertificate(Arc::from(der.as_ref())));
-                serve(
+                Box::pin(serve(
                     stream,
                     Some(peer),
                     certificate,
@@ -149,11 +152,31 @@ impl Door {
                     &self.shared,
                     &self.router,
                     &self.closing,
-                )
+                ))
                 .await;
             }
             Ok(Err(error)) => tracing::debug!(client = %peer, %error, "no TLS with this client"),
             Err(_) => tracing::debug!(client = %peer, "the TLS handshake took too long"),
+        }
+    }
+
+    /// Waits for the first byte. Until it comes a connection costs a small task and none of the buffers that serving takes.
+    async fn spoken_to(&self, stream: &TcpStream, share: Option<&Share>) -> bool {
+        let (began, patience) = (Instant::now(), self.shared.limits.header_timeout);
+        let given_up = async {
+            while began.elapsed() <= self.shared.patience(patience, share) {
+                sleep(SILENCE_TICK.min(patience)).await;
+            }
+        };
+        let told_to_close = async {
+            self.closing.cancelled().await;
+            sleep(FIRST_REQUEST_GRACE).await;
+        };
+        tokio::select! {
+            biased;
+            ready = stream.readable() => ready.is_ok(),
+            () = told_to_close => false,
+            () = given_up => false,
         }
     }
 }
@@ -360,11 +383,7 @@ impl Vitals {
         } else {
             limits.idle_timeout
         };
-        let patience = if shared.crowded() || share.is_some_and(Share::crowded) {
-            patience.min(CROWDED_IDLE)
-        } else {
-            patience
-        };
+        let patience = shared.patience(patience, share);
         if self.resting() && longer(self.idle_since.load(Ordering::Relaxed), patience) {
             Verdict::Idle
         } else {

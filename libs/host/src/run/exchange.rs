@@ -44,6 +44,8 @@ const UNCOUNTED_BYTES: usize = 16 * 1024;
 /// How much of a refused body is read on and forgotten, and for how long.
 const LINGER_BYTES: usize = 64 << 20;
 const LINGER_TIME: Duration = Duration::from_secs(2);
+/// How long an idle connection may rest when three quarters of the places, or of its address's share, are taken.
+const CROWDED_IDLE: Duration = Duration::from_secs(2);
 /// The sentence of a framework's refusal is passed on up to this length.
 const MAX_FOREIGN_SENTENCE: usize = 1024;
 
@@ -86,8 +88,17 @@ impl Shared {
     }
 
     /// Whether three quarters of the connections are taken.
-    pub(super) fn crowded(&self) -> bool {
+    fn crowded(&self) -> bool {
         self.places.available_permits() < self.limits.max_connections / 4
+    }
+
+    /// How long a connection may rest: `usual`, or less where places grow scarce.
+    pub(super) fn patience(&self, usual: Duration, share: Option<&Share>) -> Duration {
+        if self.crowded() || share.is_some_and(Share::crowded) {
+            usual.min(CROWDED_IDLE)
+        } else {
+            usual
+        }
     }
 
     /// One more connection of `peer`'s share; proxies have none.
