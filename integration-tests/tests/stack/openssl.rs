@@ -245,7 +245,7 @@ fn openssl_reads_policies_and_rejections() -> anyhow::Result<()> {
         ),
         (
             &["-sha256", "-tspolicy", "1.2.3.4"],
-            "the requested policy is not supported",
+            "the requested tsa policy is not supported by the tsa",
         ),
     ] {
         assert_eq!(ts.ask(options)?, 400, "{options:?}");

@@ -407,7 +407,7 @@ fn methods_types_and_sizes_are_answered_by_their_status() -> anyhow::Result<()> 
         (Method::GET, "/api/v1/timestamp", "POST"),
         (Method::OPTIONS, "/api/v1/timestamp", "POST"),
         (Method::DELETE, "/tsr", "POST"),
-        (Method::PUT, "/", "GET,HEAD,POST"),
+        (Method::PUT, "/", "POST,GET,HEAD"),
         (Method::POST, "/api/v1/timestamp/certchain", "GET, HEAD"),
     ] {
         let answer = send(method.clone(), &at(path), None, Vec::new())?;

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, EXPIRES, PRAGMA};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use sealwright_host::http::{self as host_http, JSON, TEXT};
 use sealwright_host::{ServiceError, grpc};
 use sealwright_pki::timestamp::{TimeStampReq, rejection};
@@ -133,9 +133,16 @@ async fn timestamp(State(shared): State<Arc<Shared>>, request: Request) -> Respo
 fn granted(reply: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(reply));
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(REPLY));
-    headers.extend(NEVER_CACHED);
+    mark_reply(headers);
     response
+}
+
+/// Replaces what a header held before: `extend` would leave a refusal's own `Cache-Control` beside the new one.
+fn mark_reply(headers: &mut HeaderMap) {
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(REPLY));
+    for (name, value) in NEVER_CACHED {
+        headers.insert(name, value);
+    }
 }
 
 /// A rejection in DER. It travels with the status of its reason: published clients embed whatever comes with 200.
@@ -146,8 +153,7 @@ fn rejected(refusal: Refusal, status: RejectionStatus) -> Response {
     let mut response = error.into_response();
     *response.body_mut() = Body::from(der);
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(REPLY));
-    headers.extend(NEVER_CACHED);
+    mark_reply(headers);
     if status == RejectionStatus::Ok {
         *response.status_mut() = StatusCode::OK;
     }

@@ -40,6 +40,10 @@ pub(crate) struct JsonRequest {
 
 impl JsonRequest {
     pub(crate) fn parse(body: &[u8]) -> Result<Self, Refusal> {
+        // A derived reader would also take the members' values from an array, by position.
+        if body.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Refusal::Json("the request is not a JSON object".to_owned()));
+        }
         let members: Members<'_> = serde_json::from_slice(body).map_err(|error| {
             Refusal::Json(format!("the request is not the expected JSON: {error}"))
         })?;
@@ -215,6 +219,9 @@ mod tests {
         let hash = base64::encode(&[7; 32]);
         assert!(refused("{").contains("JSON"));
         assert!(refused("7").contains("JSON"));
+        assert!(refused("").contains("JSON"));
+        let by_position = format!(r#"["{}", true, "sha256"]"#, base64::encode(&[7; 32]));
+        assert!(refused(&by_position).contains("JSON object"));
         assert!(
             refused(&format!(
                 r#"{{"artifactHash":"{hash}","hashAlgorithm":"md5"}}"#
