@@ -142,3 +142,41 @@ impl Client for Cosign {
         Self::verdict(&tool.arg(question.artifact).run()?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_in_the_name_is_the_one_that_is_installed() {
+        let installs = include_str!("../../../.ci/clients");
+        let version = Cosign.name().replace("cosign ", "cosign@v");
+        assert!(
+            installs.contains(&format!("/{version}\n")),
+            "{version} is not what .ci/clients installs"
+        );
+    }
+
+    #[test]
+    fn a_tool_that_breaks_gives_no_verdict() {
+        let outcome = |code, stderr: &str| Outcome {
+            shown: "cosign".to_owned(),
+            code,
+            stdout: String::new(),
+            stderr: stderr.to_owned(),
+        };
+        let refusal = outcome(Some(1), "Error: failed to verify signature: no");
+        assert!(matches!(Cosign::verdict(&refusal), Ok(Verdict::Refused(_))));
+        assert!(matches!(
+            Cosign::verdict(&outcome(Some(0), "Verified OK")),
+            Ok(Verdict::Accepted)
+        ));
+        for broken in [
+            outcome(Some(1), "Error: unknown flag: --bundel"),
+            outcome(Some(2), "failed to verify"),
+            outcome(None, "failed to verify"),
+        ] {
+            assert!(Cosign::verdict(&broken).is_err(), "{broken}");
+        }
+    }
+}

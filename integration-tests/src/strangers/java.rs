@@ -93,3 +93,20 @@ impl Client for Java {
         driver::verify_attestation(Self::driver(call)?, call, question)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_in_the_name_is_the_one_that_is_installed() {
+        let project = include_str!("../../clients/java/pom.xml");
+        let version = Java.name().replace("sigstore-java ", "");
+        let dependency =
+            format!("<artifactId>sigstore-java</artifactId>\n      <version>{version}</version>");
+        assert!(
+            project.contains(&dependency),
+            "{version} is not what pom.xml names"
+        );
+    }
+}

@@ -80,3 +80,20 @@ impl Client for Crates {
         driver::verify_attestation(Self::driver(call)?, call, question)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_in_the_name_is_the_one_that_is_built() {
+        let locked = include_str!("../../clients/rust/Cargo.lock");
+        let version = Crates.name().replace("sigstore-rust ", "");
+        for name in ["sigstore-sign", "sigstore-trust-root", "sigstore-verify"] {
+            assert!(
+                locked.contains(&format!("name = \"{name}\"\nversion = \"{version}\"\n")),
+                "{name} {version} is not what the lock file names"
+            );
+        }
+    }
+}
