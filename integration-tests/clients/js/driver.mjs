@@ -1,5 +1,6 @@
 // Drives the published npm packages; the protocol is in integration-tests/src/strangers/driver.rs. Nothing is decided
-// here: an error that the packages throw as a verdict on a bundle ends with 1, anything else with 2.
+// here: an error that the packages throw as a verdict on a bundle ends with 10, anything else with 2 (or with the 1 of Node
+// itself, when this file does not even load).
 
 import { readFile, writeFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
@@ -122,5 +123,5 @@ try {
 } catch (error) {
   console.error(`${error.name} ${error.code ?? ""} ${error.stack}`, error.cause ?? "");
   const refused = error instanceof VerificationError || error instanceof PolicyError;
-  process.exitCode = refused ? 1 : 2;
+  process.exitCode = refused ? 10 : 2;
 }

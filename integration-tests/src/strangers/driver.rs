@@ -14,8 +14,9 @@
 //! SIGNER is  --token-file FILE   or   --login ISSUER
 //! ```
 //!
-//! Exit code 0: done, accepted. 1: the library refused the bundle; the reason is on standard error. Anything else: the
-//! program broke, which is never a verdict.
+//! Exit code 0: done, accepted. 10: the library refused the bundle; the reason is on standard error. Anything else: the
+//! program broke, which is never a verdict. 1 is among these, since interpreters and virtual machines end with it when
+//! they cannot even load the program.
 
 use std::{fs, path::Path};
 
@@ -23,6 +24,9 @@ use anyhow::{Context as _, bail};
 
 use super::{Call, Question, Signer, Statement, Trust, Verdict};
 use crate::{Outcome, Tool};
+
+/// Exit code of a refusal.
+const REFUSED: i32 = 10;
 
 /// Makes the client bootstrap from TUF.
 pub fn bootstrap(tool: Tool, call: Call<'_>) -> anyhow::Result<()> {
@@ -84,7 +88,7 @@ fn asked(tool: Tool, call: Call<'_>, question: Question<'_>) -> anyhow::Result<V
     let outcome = tool.run()?;
     match outcome.code {
         Some(0) => Ok(Verdict::Accepted),
-        Some(1) if !outcome.stderr.trim().is_empty() => {
+        Some(REFUSED) if !outcome.stderr.trim().is_empty() => {
             Ok(Verdict::Refused(outcome.stderr.trim().to_owned()))
         }
         _ => bail!("no verdict from {outcome}"),

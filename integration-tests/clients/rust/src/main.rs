@@ -1,7 +1,7 @@
 //! Drives the published crates `sigstore-sign`, `sigstore-verify` and `sigstore-trust-root` by the protocol that
 //! `integration-tests/src/strangers/driver.rs` describes. It calls what they publish and decides nothing itself.
 //!
-//! Exit code 0: done, accepted. 1: the crates refused the bundle. 2: anything else, which is never a verdict.
+//! Exit code 0: done, accepted. 10: the crates refused the bundle. 2: anything else, which is never a verdict.
 
 use std::{collections::HashMap, error::Error, fs, path::PathBuf, process::ExitCode};
 
@@ -163,7 +163,7 @@ async fn main() -> ExitCode {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(refusal)) => {
             eprintln!("{refusal}");
-            ExitCode::from(1)
+            ExitCode::from(10)
         }
         Err(error) => {
             eprintln!("{}", told(error.as_ref()));

@@ -31,7 +31,7 @@ import java.util.Map;
  * Drives the published sigstore-java by the protocol that {@code integration-tests/src/strangers/driver.rs} describes. It
  * calls what the library publishes and decides nothing itself.
  *
- * <p>Exit code 0: done, accepted. 1: the library refused the bundle. 2: anything else, which is never a verdict.
+ * <p>Exit code 0: done, accepted. 10: the library refused the bundle. 2: anything else, which is never a verdict.
  */
 public final class Driver {
   /** The API version of the certificate authority that the library asks a signing config for. */
@@ -65,7 +65,7 @@ public final class Driver {
       System.exit(0);
     } catch (KeylessVerificationException | BundleParseException refusal) {
       System.err.println(told(refusal));
-      System.exit(1);
+      System.exit(10);
     } catch (Exception | LinkageError error) {
       error.printStackTrace();
       System.exit(2);
