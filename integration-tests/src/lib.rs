@@ -57,7 +57,7 @@ pub fn binary(name: &str) -> PathBuf {
 
 /// Python of the folder that `make test` fills with published clients; `None`, reported as skipped, where it is absent.
 pub fn python(test: &str) -> Option<PathBuf> {
-    let python = workspace_root().join(".venv/bin/python");
+    let python = strangers::python::program();
     if python.exists() {
         return Some(python);
     }

@@ -29,6 +29,12 @@ impl Ours {
         }
     }
 
+    /// The flow is named: without a terminal none would be chosen.
+    fn logging_in(tool: Tool, flow: &str) -> Tool {
+        tool.arg("--oidc-disable-ambient-providers")
+            .args(["--fulcio-auth-flow", flow])
+    }
+
     fn verdict(tool: Tool, question: Question<'_>) -> anyhow::Result<Verdict> {
         let outcome = tool
             .arg("--bundle")
@@ -81,8 +87,11 @@ impl Client for Ours {
                     .arg(artifact)
                     .run_with_input(token.as_bytes())?,
             ),
-            Signer::Browser => done(with_browser(tool, call.home)?.arg(artifact).run()?),
-            Signer::Device => bail!("logins of our client have tests of their own"),
+            Signer::Browser => {
+                let tool = Self::logging_in(tool, "normal").arg(artifact);
+                done(with_browser(tool, call.home)?.run()?)
+            }
+            Signer::Device => done(Self::logging_in(tool, "device").arg(artifact).run()?),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::{Outcome, Tool, workspace_root};
 pub struct Python;
 
 /// The interpreter of the folder that `make setup` fills.
-fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     workspace_root().join(".venv/bin/python")
 }
 
