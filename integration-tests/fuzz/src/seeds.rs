@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use futures::executor::block_on;
 use sealwright_bundle::Bundle;
-use sealwright_bundle::bundle::SignerMaterial;
+use sealwright_bundle::bundle::{Content, SignerMaterial};
 use sealwright_bundle::statement::COSIGN_CUSTOM;
 use sealwright_crypto::{
     Algorithm, HashAlgorithm, KeyType, MemorySigner, PrivateKey, PublicKey, Signer as _, base64,
@@ -17,6 +17,7 @@ use sealwright_crypto::{
 use sealwright_pki::timestamp::{MessageImprint, TimeStampReq};
 use sealwright_pki::{Certificate, request, sct};
 use sealwright_proto::bundle::v1 as proto;
+use sealwright_proto::rekor::v1 as rekor;
 use sealwright_testkit::bundle_factory::{
     self as factory, ISSUER, NOW, SctKind, Signing, World, statement, workload,
 };
@@ -54,7 +55,7 @@ pub fn write_all() -> Result<()> {
     logs(&world, &bundles)?;
     submissions(&world, &bundles)?;
     metadata()?;
-    documents()?;
+    documents(&world.trusted_root_json())?;
     texts()
 }
 
@@ -218,12 +219,88 @@ fn bundles(world: &mut World) -> Result<Vec<proto::Bundle>> {
         put("bundle", &format!("{name}.json"), json)?;
         made.push(bundle);
     }
+    for (name, kind) in [
+        ("old-blob", "hashedrekord"),
+        ("old-dsse", "dsse"),
+        ("old-intoto", "intoto"),
+    ] {
+        let json = Bundle::from_proto(in_old_log(world, kind)?)?.to_json();
+        put("bundle", &format!("{name}.json"), json)?;
+    }
     put(
         "statement",
         "subject-and-predicate.json",
         statement(ARTIFACT, COSIGN_CUSTOM),
     )?;
     Ok(made)
+}
+
+/// A bundle whose entry is one of Rekor v1, with proof and promise.
+fn in_old_log(world: &mut World, kind: &str) -> Result<proto::Bundle> {
+    let mut bundle = if kind == "hashedrekord" {
+        world.sign_blob(ARTIFACT, &Signing::default())
+    } else {
+        world.sign_statement(&statement(ARTIFACT, COSIGN_CUSTOM), &Signing::default())
+    };
+    let (spec, version) = old_spec(&bundle, kind)?;
+    let body = json!({ "apiVersion": version, "kind": kind, "spec": spec }).to_string();
+    world.log.leaves.push(body.clone().into_bytes());
+    let mut entry = world.log.entry(world.log.leaves.len() - 1);
+    entry.integrated_time = NOW + 3;
+    entry.kind_version = Some(rekor::KindVersion {
+        kind: kind.into(),
+        version: version.into(),
+    });
+    let log_id = entry.log_id.as_ref().map(|id| hex::encode(&id.key_id));
+    let promise = format!(
+        r#"{{"body":"{}","integratedTime":{},"logID":"{}","logIndex":{}}}"#,
+        base64::encode(body.as_bytes()),
+        entry.integrated_time,
+        log_id.unwrap_or_default(),
+        entry.log_index,
+    );
+    entry.inclusion_promise = Some(rekor::InclusionPromise {
+        signed_entry_timestamp: block_on(world.log.key.sign(promise.as_bytes()))?,
+    });
+    let material = bundle.verification_material.as_mut().context("material")?;
+    material.tlog_entries = vec![entry];
+    material.timestamp_verification_data = None;
+    Ok(bundle)
+}
+
+/// What a v1 entry of this kind says, and its version.
+fn old_spec(bundle: &proto::Bundle, kind: &str) -> Result<(Value, &'static str)> {
+    let verifier = base64::encode(leaf_of(bundle)?.to_pem().as_bytes());
+    let read = Bundle::from_proto(bundle.clone())?;
+    let signature = base64::encode(read.signature());
+    let content = match read.content() {
+        Content::Dsse(envelope) => envelope.payload.as_slice(),
+        _ => ARTIFACT,
+    };
+    let hash = json!({ "algorithm": "sha256", "value": hex::encode(HashAlgorithm::Sha256.digest(content).as_bytes()) });
+    Ok(match kind {
+        "hashedrekord" => (
+            json!({
+                "data": { "hash": hash },
+                "signature": { "content": signature, "publicKey": { "content": verifier } },
+            }),
+            "0.0.1",
+        ),
+        "dsse" => (
+            json!({ "payloadHash": hash, "signatures": [{ "signature": signature, "verifier": verifier }] }),
+            "0.0.1",
+        ),
+        _ => (
+            json!({ "content": {
+                "envelope": {
+                    "payloadType": "application/vnd.in-toto+json",
+                    "signatures": [{ "publicKey": verifier, "sig": base64::encode(signature.as_bytes()) }],
+                },
+                "payloadHash": hash,
+            }}),
+            "0.0.2",
+        ),
+    })
 }
 
 fn leaf_of(bundle: &proto::Bundle) -> Result<Certificate> {
@@ -315,6 +392,15 @@ fn timestamps(world: &World) -> Result<()> {
             bare.to_der(),
         )?;
     }
+    let digest = HashAlgorithm::Sha256.digest(ARTIFACT);
+    let digest = base64::encode(digest.as_bytes());
+    let full = json!({
+        "artifactHash": digest, "certificates": true, "hashAlgorithm": "sha256", "nonce": 1_123_343_434,
+        "tsaPolicyOID": "1.3.6.1.4.1.57264.2",
+    });
+    put("timestamp_json", "every-member.json", full.to_string())?;
+    let bare = json!({ "artifactHash": digest, "hashAlgorithm": "sha256" });
+    put("timestamp_json", "bare.json", bare.to_string())?;
     let tsa = &world.timestamp_authority;
     put(
         "timestamp_token",
@@ -555,7 +641,7 @@ fn put_signed<T: tuf::Metadata>(name: &str, signed: T, signers: &[MemorySigner])
     put("tuf", name, envelope.to_bytes())
 }
 
-fn documents() -> Result<()> {
+fn documents(trusted_root: &str) -> Result<()> {
     let service = |url: &str, version: u32| json!({ "url": url, "majorApiVersion": version, "validFor": { "start": "2026-01-01T00:00:00Z" }, "operator": "example.com" });
     let config = json!({
         "mediaType": "application/vnd.dev.sigstore.signingconfig.v0.2+json",
@@ -566,7 +652,21 @@ fn documents() -> Result<()> {
         "tsaUrls": [service("https://tsa.example.com/api/v1/timestamp", 1)],
         "tsaConfig": { "selector": "EXACT", "count": 1 },
     });
-    put("signing_config", "all-services.json", config.to_string())
+    put("signing_config", "all-services.json", config.to_string())?;
+    let root: Value = serde_json::from_str(trusted_root)?;
+    let both = json!({
+        "mediaType": "application/vnd.dev.sigstore.clienttrustconfig.v0.1+json",
+        "trustedRoot": root, "signingConfig": config,
+    });
+    put("client_trust", "world.json", both.to_string())?;
+    let discovery = json!({
+        "issuer": ISSUER, "jwks_uri": format!("{ISSUER}/keys"), "id_token_signing_alg_values_supported": ["RS256"],
+        "authorization_endpoint": format!("{ISSUER}/auth"), "token_endpoint": format!("{ISSUER}/token"),
+        "response_types_supported": ["code"], "subject_types_supported": ["public"],
+    });
+    put("discovery", "own-keys.json", discovery.to_string())?;
+    let elsewhere = json!({ "issuer": ISSUER, "jwks_uri": "https://keys.example.com/set" });
+    put("discovery", "listed-host.json", elsewhere.to_string())
 }
 
 fn texts() -> Result<()> {
@@ -588,7 +688,7 @@ fn texts() -> Result<()> {
         "in-a-tree-of-eleven",
         [
             [0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 11].as_slice(),
-            &[7; 5 * 32],
+            &[7; 4 * 32],
         ]
         .concat(),
     )?;

@@ -4,6 +4,7 @@ use crate::mutate::Format;
 
 mod asn1;
 mod documents;
+mod doors;
 mod identity;
 mod lines;
 mod verdict;
@@ -34,6 +35,7 @@ pub const ALL: &[Target] = &[
     asn1::PRIVATE_KEY,
     asn1::TIMESTAMP_REQUEST,
     asn1::TIMESTAMP_TOKEN,
+    doors::TIMESTAMP_JSON,
     wire::SCT_LIST,
     wire::CT_TILE,
     wire::PROOF,
@@ -48,8 +50,10 @@ pub const ALL: &[Target] = &[
     identity::TOKEN,
     identity::CLAIMS,
     identity::JWKS,
+    identity::DISCOVERY,
     documents::TRUSTED_ROOT,
     documents::SIGNING_CONFIG,
+    documents::CLIENT_TRUST,
     documents::STATEMENT,
     documents::TUF,
     verdict::BUNDLE,

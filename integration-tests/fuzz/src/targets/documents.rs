@@ -3,6 +3,7 @@
 use sealwright_bundle::statement::Statement;
 use sealwright_bundle::{Artifact, Bundle, SigningConfig, TrustedRoot, verify};
 use sealwright_proto::trustroot::v1 as proto;
+use sealwright_sdk::TrustConfig;
 use sealwright_testkit::bundle_factory::NOW;
 use sealwright_tuf::{self as tuf, Envelope, Metadata};
 use std::sync::LazyLock;
@@ -248,3 +249,44 @@ static SIGNED: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     });
     canonical.collect()
 });
+
+pub(super) const CLIENT_TRUST: Target = Target {
+    name: "client_trust",
+    format: Format::Json,
+    dictionary: &[
+        "mediaType",
+        "trustedRoot",
+        "signingConfig",
+        "application/vnd.dev.sigstore.clienttrustconfig.v0.1+json",
+    ],
+    cases: 1000,
+    peak_factor: 256,
+    check: client_trust,
+};
+
+/// Both halves are what each would be as a file of its own.
+fn client_trust(input: &[u8]) -> String {
+    outcome(
+        TrustConfig::from_client_trust_config("corpus", input),
+        |config| {
+            let document: serde_json::Value =
+                serde_json::from_slice(input).expect("what was read is JSON");
+            let half = |names: [&str; 2]| {
+                let found = names.into_iter().find_map(|name| document.get(name));
+                found.expect("what was read is there").to_string()
+            };
+            let root = TrustedRoot::parse(half(["trustedRoot", "trusted_root"]).as_bytes())
+                .expect("a root by itself");
+            assert_eq!(
+                root.transparency_logs().len(),
+                config.trusted_root().transparency_logs().len(),
+                "other logs"
+            );
+            let signing =
+                SigningConfig::parse(half(["signingConfig", "signing_config"]).as_bytes())
+                    .expect("a configuration by itself");
+            assert_eq!(config.signing_config(), Some(&signing), "other services");
+            String::new()
+        },
+    )
+}

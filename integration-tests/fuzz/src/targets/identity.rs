@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use futures::executor::block_on;
 use sealwright_crypto::PrivateKey;
+use sealwright_identity::discovery::Provider;
 use sealwright_identity::issuer::{CiProviderConfig, IssuerConfig, IssuerType, IssuersConfig};
 use sealwright_identity::jwks::KeySet;
 use sealwright_identity::token::SignedToken;
@@ -211,5 +212,42 @@ fn jwks(input: &[u8]) -> String {
             set.verify(&token, ISSUER).is_ok()
         });
         format!("{} keys, {} tokens", set.len().min(8), verified.count())
+    })
+}
+
+pub(super) const DISCOVERY: Target = Target {
+    name: "discovery",
+    format: Format::Json,
+    dictionary: &[
+        "issuer",
+        "jwks_uri",
+        "http://",
+        "https://accounts.example.com",
+        "https://[::1]:1/",
+        "https://user@accounts.example.com",
+        "\t",
+        "%2f",
+    ],
+    cases: 4000,
+    peak_factor: 96,
+    check: discovery,
+};
+
+/// A provider's answer decides where keys are fetched; it must not send us to anybody else.
+fn discovery(input: &[u8]) -> String {
+    static PROVIDER: LazyLock<Provider> = LazyLock::new(|| {
+        Provider::new(ISSUER, &["keys.example.com".to_owned()], None, true).expect("a provider")
+    });
+    outcome(PROVIDER.keys_url(input), |url| {
+        let host = url.host_str().unwrap_or_default();
+        assert!(
+            matches!(host, "accounts.example.com" | "keys.example.com"),
+            "keys are fetched from {url}"
+        );
+        assert!(
+            matches!(url.scheme(), "https" | "http"),
+            "keys are fetched from {url}"
+        );
+        format!("{} {}", url.scheme(), url.port().is_some())
     })
 }

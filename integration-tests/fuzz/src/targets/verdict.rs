@@ -81,6 +81,15 @@ static PROVEN: LazyLock<Vec<Proof>> = LazyLock::new(|| {
         .collect()
 });
 
+/// One log and one authority must never count as two, however often a bundle repeats what they said.
+static TWO_OF_ONE: LazyLock<[Policy; 2]> = LazyLock::new(|| {
+    let blob = blob_by_jane();
+    [
+        blob.clone().log_threshold(2),
+        blob.clone().timestamp_authority_threshold(2),
+    ]
+});
+
 fn verdicts(bundle: &Bundle) -> [Result<Verified, sealwright_bundle::VerifyError>; 3] {
     let artifact = Artifact::from_bytes(ARTIFACT);
     POLICIES
@@ -148,6 +157,18 @@ fn bundle(input: &[u8]) -> String {
         let written = bundle.to_json();
         let again = Bundle::parse(written.as_bytes()).expect("what was written is read");
         assert_eq!(again.to_json(), written, "one bundle, one text");
+        // What is shown of an unverified bundle goes through a JSON writer, which escapes; it must only not fall over.
+        let _ = sealwright_sdk::inspect(&bundle);
+        for policy in &*TWO_OF_ONE {
+            let counted = verify(
+                &bundle,
+                &Artifact::from_bytes(ARTIFACT),
+                &ROOT,
+                policy,
+                NOW + 60,
+            );
+            assert!(counted.is_err(), "one witness counts as two");
+        }
         let verdicts = verdicts(&bundle);
         let rewritten = self::verdicts(&again);
         let mut said = String::new();
