@@ -132,9 +132,38 @@ pub fn verify_certificate(
     root: &TrustedRoot,
     at: i64,
 ) -> Result<Identity, VerifyError> {
+    verify_certificate_path(leaf, root, at).map(|verified| verified.identity)
+}
+
+/// A certificate that [`verify_certificate_path`] found good, and what that showed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct VerifiedCertificate {
+    /// Whom it names.
+    pub identity: Identity,
+    /// The certificate, and those above it up to one of the trusted root's.
+    pub chain: VerifiedChain,
+    /// The certificate logs that promised to hold it, one at least.
+    pub certificate_logs: Vec<VerifiedSct>,
+}
+
+/// [`verify_certificate`], with the path that led to the trusted root and the logs that hold the certificate: for those who
+/// pass a certificate on.
+///
+/// # Errors
+/// The first check that fails.
+pub fn verify_certificate_path(
+    leaf: &Certificate,
+    root: &TrustedRoot,
+    at: i64,
+) -> Result<VerifiedCertificate, VerifyError> {
     let trusted = path_at(leaf, &[], root, at)?;
-    verified_scts(&trusted.chain, root, 1)?;
-    identity_of(leaf)
+    let certificate_logs = verified_scts(&trusted.chain, root, 1)?;
+    Ok(VerifiedCertificate {
+        identity: identity_of(leaf)?,
+        chain: trusted.chain,
+        certificate_logs,
+    })
 }
 
 /// The digests of the artifact that [`verify`] will ask for: compute these while streaming it.
