@@ -7,12 +7,26 @@ use sealwright_bundle::ArtifactHasher;
 use sealwright_crypto::{Digest, HashAlgorithm, Hasher};
 
 use crate::error::Error;
+use crate::file::open_input;
 
 /// Files up to this length are read on the spot; starting a thread costs more than hashing them.
 const SMALL_BYTES: u64 = 1024 * 1024;
 const CHUNK_BYTES: usize = 256 * 1024;
 
-/// An artifact. Files are streamed: memory does not grow with them.
+/// An artifact. Files are streamed: memory does not grow with them. What is neither a regular file nor open already (a named
+/// pipe, a device) is refused.
+///
+/// ```
+/// use sealwright_sdk::Artifact;
+/// use sealwright_sdk::crypto::HashAlgorithm;
+///
+/// # tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(async {
+/// let digest = Artifact::Bytes(b"release".to_vec()).digest(HashAlgorithm::Sha256).await?;
+/// let same = Artifact::Digest(digest.clone()).digest(HashAlgorithm::Sha256).await?;
+/// assert_eq!(digest, same);
+/// # Ok::<(), sealwright_sdk::Error>(())
+/// # }).expect("it is hashed");
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Artifact {
@@ -136,24 +150,21 @@ async fn stream<T: Send + 'static>(
     path: PathBuf,
     work: impl FnOnce(Chunks) -> std::io::Result<T> + Send + 'static,
 ) -> Result<T, Error> {
-    let metadata = std::fs::metadata(&path).map_err(|source| Error::File {
+    let file = open_input("artifact", &path)?;
+    let file_error = |path, source| Error::File {
         what: "artifact",
-        path: path.clone(),
+        path,
         source,
-    })?;
+    };
+    let metadata = file.metadata();
+    let metadata = metadata.map_err(|source| file_error(path.clone(), source))?;
     let small = metadata.is_file() && metadata.len() <= SMALL_BYTES;
     let read = move || {
-        let done = File::open(&path).and_then(|file| {
-            work(Chunks {
-                file,
-                buffer: vec![0; CHUNK_BYTES],
-            })
-        });
-        done.map_err(|source| Error::File {
-            what: "artifact",
-            path,
-            source,
-        })
+        let chunks = Chunks {
+            file,
+            buffer: vec![0; CHUNK_BYTES],
+        };
+        work(chunks).map_err(|source| file_error(path, source))
     };
     if small {
         return read();

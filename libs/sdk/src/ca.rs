@@ -2,10 +2,14 @@
 
 use sealwright_bundle::TrustedRoot;
 use sealwright_bundle::signing_config::Service;
-use sealwright_bundle::verify::verify_certificate;
+use sealwright_bundle::verdict::VerifiedSct;
+use sealwright_bundle::verify::verify_certificate_path;
 use sealwright_crypto::{Algorithm, KeyType, PrivateKey, base64};
 use sealwright_pki::certificate::{Certificate, GeneralName};
-use sealwright_pki::request::{PEM_LABELS, build_request};
+use sealwright_pki::chain::VerifiedChain;
+use sealwright_pki::request::{
+    CertificateRequest, DEFAULT_PERMITTED_ALGORITHMS, PEM_LABELS, build_request,
+};
 use sealwright_proto::fulcio::v2::{
     Configuration, SigningCertificate, oidc_issuer, signing_certificate,
 };
@@ -26,6 +30,57 @@ pub(crate) struct Issued {
     pub(crate) certificate: Certificate,
     pub(crate) subject: String,
     pub(crate) issuer: String,
+    /// The certificate and those above it, up to one of the trusted root's.
+    pub(crate) chain: VerifiedChain,
+    /// The certificate logs that promised to hold it.
+    pub(crate) logs: Vec<VerifiedSct>,
+}
+
+/// A request for a certificate, signed by the key it is for: that proves the key's possession to the authority whatever it
+/// calls the person.
+#[derive(Clone, Debug)]
+pub struct CertificationRequest {
+    pem: String,
+    spki: Vec<u8>,
+}
+
+impl CertificationRequest {
+    /// A request for a key at hand.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when the key cannot sign.
+    pub fn for_key(key: &PrivateKey) -> Result<Self, Error> {
+        let der = build_request(key, request_algorithm(key.key_type()))
+            .map_err(|error| Error::Internal(format!("CSR: {error}")))?;
+        Ok(Self {
+            pem: sealwright_pki::pem::encode(PEM_LABELS[0], &der),
+            spki: key.public_key().spki_der().to_vec(),
+        })
+    }
+
+    /// A request (PKCS #10 in PEM) that whoever holds the key has signed. Its subject and extensions do not matter: what goes
+    /// into the certificate comes from the identity token.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when it is none, or its signature does not verify.
+    pub fn from_pem(origin: &str, pem: &str) -> Result<Self, Error> {
+        let refuse = |error: sealwright_pki::Error| {
+            Error::input(
+                format!("certification request {origin}"),
+                format!(
+                    "{error}; expected one PKCS #10 request in PEM (BEGIN CERTIFICATE REQUEST), signed by its own key"
+                ),
+            )
+        };
+        let request = CertificateRequest::from_pem(pem).map_err(refuse)?;
+        request
+            .verify(&DEFAULT_PERMITTED_ALGORITHMS)
+            .map_err(refuse)?;
+        Ok(Self {
+            pem: pem.trim().to_owned() + "\n",
+            spki: request.public_key().spki_der().to_vec(),
+        })
+    }
 }
 
 /// Refuses a token the authority would refuse, before any secret leaves the machine.
@@ -58,36 +113,40 @@ pub(crate) async fn check_token(
     .into())
 }
 
-async fn expected_audience(http: &Http, service: &Service, issuer: &str) -> Option<String> {
+/// The audience to ask for before there is a token: the one the authority expects of every issuer, if that is one.
+pub(crate) async fn common_audience(http: &Http, service: &Service) -> Option<String> {
+    let issuers = configuration(http, service).await?.issuers;
+    let mut audiences = issuers.into_iter().map(|issuer| issuer.audience);
+    let first = audiences.next().filter(|audience| !audience.is_empty())?;
+    audiences.all(|audience| audience == first).then_some(first)
+}
+
+async fn configuration(http: &Http, service: &Service) -> Option<Configuration> {
     let url = join(&service.url, "api/v2/configuration");
-    let call = Call::get(SERVICE, &url, &JSON);
-    let answer = http.send(&call).await.ok()?;
-    let configuration: Configuration = serde_json::from_slice(&answer).ok()?;
-    let known = configuration
-        .issuers
-        .into_iter()
-        .find(|known| match &known.issuer {
-            Some(oidc_issuer::Issuer::IssuerUrl(url)) => url == issuer,
-            _ => false,
-        })?;
+    let answer = http.send(&Call::get(SERVICE, &url, &JSON)).await.ok()?;
+    serde_json::from_slice(&answer).ok()
+}
+
+async fn expected_audience(http: &Http, service: &Service, issuer: &str) -> Option<String> {
+    let issuers = configuration(http, service).await?.issuers;
+    let known = issuers.into_iter().find(|known| match &known.issuer {
+        Some(oidc_issuer::Issuer::IssuerUrl(url)) => url == issuer,
+        _ => false,
+    })?;
     Some(known.audience).filter(|audience| !audience.is_empty())
 }
 
-/// Asks for a certificate for `key`. The request is signed by the key itself, which proves its possession to the authority
-/// whatever it calls the person.
+/// Asks for a certificate.
 #[tracing::instrument(skip_all, fields(url = service.url))]
 pub(crate) async fn request(
     http: &Http,
     service: &Service,
     token: &IdentityToken,
-    key: &PrivateKey,
+    order: &CertificationRequest,
 ) -> Result<Certificate, Error> {
-    let der = build_request(key, request_algorithm(key.key_type()))
-        .map_err(|error| Error::Internal(format!("CSR: {error}")))?;
-    let pem = sealwright_pki::pem::encode(PEM_LABELS[0], &der);
     let body = json!({
         "credentials": { "oidcIdentityToken": token.secret() },
-        "certificateSigningRequest": base64::encode(pem.as_bytes()),
+        "certificateSigningRequest": base64::encode(order.pem.as_bytes()),
     });
     let url = join(&service.url, "api/v2/signingCert");
     let answer = http
@@ -128,13 +187,13 @@ fn leaf(answer: &[u8]) -> Result<Certificate, Failure> {
 /// names. A signature by a certificate that fails here would be worthless, and one for somebody else's name dangerous.
 pub(crate) fn check(
     certificate: Certificate,
-    key: &PrivateKey,
+    order: &CertificationRequest,
     token: &IdentityToken,
     root: &TrustedRoot,
     now: i64,
 ) -> Result<Issued, Failure> {
     let untrustworthy = |problem: String| Failure::Untrustworthy(problem);
-    if certificate.spki_der() != key.public_key().spki_der() {
+    if certificate.spki_der() != order.spki {
         return Err(untrustworthy(
             "the certificate is for another key than the one in the request".into(),
         ));
@@ -145,8 +204,9 @@ pub(crate) fn check(
             .not_before()
             .min(now.saturating_add(CLOCK_TOLERANCE_SECONDS)),
     );
-    let identity = verify_certificate(&certificate, root, at)
+    let verified = verify_certificate_path(&certificate, root, at)
         .map_err(|error| untrustworthy(error.to_string()))?;
+    let identity = verified.identity;
     let (subject, issuer) = (
         identity.subject_alternative_name.value().to_owned(),
         identity.issuer,
@@ -169,6 +229,8 @@ pub(crate) fn check(
         certificate,
         subject,
         issuer,
+        chain: verified.chain,
+        logs: verified.certificate_logs,
     })
 }
 

@@ -80,7 +80,7 @@ pub enum Error {
     },
     /// A blocking call was made where it would stop other work.
     #[error(
-        "a blocking call inside an asynchronous runtime; use the asynchronous API there, or a thread for blocking work"
+        "a blocking call inside an asynchronous runtime; use the asynchronous API there, or a thread of its own (std::thread)"
     )]
     InsideRuntime,
     /// A service did not do its part.

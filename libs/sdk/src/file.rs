@@ -9,17 +9,60 @@ use sealwright_crypto::random_bytes;
 
 use crate::error::Error;
 
+/// Opens what somebody named to be read. A regular file, or something that this process was started with (`/dev/stdin`,
+/// `/dev/fd/N`): a pipe with nobody at its other end, or a device without end, would be waited for without a word.
+///
+/// # Errors
+/// [`Error::File`] when it cannot be opened, [`Error::Input`] when it is something else.
+pub fn open_input(what: &'static str, path: &Path) -> Result<File, Error> {
+    let error = |source| Error::File {
+        what,
+        path: path.to_owned(),
+        source,
+    };
+    let metadata = std::fs::metadata(path).map_err(error)?;
+    if !metadata.is_file() && !is_inherited(path) {
+        return Err(Error::input(
+            format!("{what} {}", path.display()),
+            format!(
+                "it is {}, not a regular file; give a file, or - for standard input where that is possible",
+                kind(&metadata.file_type())
+            ),
+        ));
+    }
+    File::open(path).map_err(error)
+}
+
+/// Whether the name stands for a descriptor that was open when the process began.
+pub(crate) fn is_inherited(path: &Path) -> bool {
+    path == Path::new("/dev/stdin")
+        || ["/dev/fd", "/proc/self/fd"]
+            .iter()
+            .any(|dir| path.parent() == Some(Path::new(dir)))
+}
+
+fn kind(found: &std::fs::FileType) -> &'static str {
+    use std::os::unix::fs::FileTypeExt as _;
+    match found {
+        found if found.is_dir() => "a directory",
+        found if found.is_fifo() => "a named pipe",
+        found if found.is_socket() => "a socket",
+        found if found.is_char_device() || found.is_block_device() => "a device",
+        _ => "something else",
+    }
+}
+
 /// Reads a file of at most `limit` bytes. `what` names it in the error.
 ///
 /// # Errors
-/// [`Error::File`] when it cannot be read, [`Error::Input`] when it is longer.
+/// [`Error::File`] when it cannot be read, [`Error::Input`] when it is longer or not a file ([`open_input`]).
 pub fn read_capped(what: &'static str, path: &Path, limit: usize) -> Result<Vec<u8>, Error> {
     let error = |source| Error::File {
         what,
         path: path.to_owned(),
         source,
     };
-    let file = File::open(path).map_err(error)?;
+    let file = open_input(what, path)?;
     let mut bytes = Vec::new();
     file.take(limit as u64 + 1)
         .read_to_end(&mut bytes)
@@ -51,6 +94,24 @@ pub(crate) fn read_regular(path: &Path, limit: usize) -> std::io::Result<Vec<u8>
     Ok(bytes)
 }
 
+/// Writes a file that nobody had before and that only its owner may read, whole or not at all: a private key.
+///
+/// # Errors
+/// [`Error::File`] with `what` and `path`, also when there is a file of that name: it is never replaced.
+pub fn write_secret(what: &'static str, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let written = beside(path).and_then(|aside| {
+        // A link, unlike a renaming, does not replace what is there.
+        let placed = create(&aside, bytes, 0o600).and_then(|()| std::fs::hard_link(&aside, path));
+        let _ = std::fs::remove_file(&aside);
+        placed
+    });
+    written.map_err(|source| Error::File {
+        what,
+        path: path.to_owned(),
+        source,
+    })
+}
+
 /// Writes a file that others may read (mode 0644 less the umask): beside its place, synced, then renamed over it. Something
 /// that is not a regular file, such as `/dev/stdout` or a pipe, is written to directly, since renaming would replace it.
 ///
@@ -70,7 +131,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
         return target.write_all(bytes);
     }
     let aside = beside(path)?;
-    let written = create(&aside, bytes).and_then(|()| std::fs::rename(&aside, path));
+    let written = create(&aside, bytes, 0o644).and_then(|()| std::fs::rename(&aside, path));
     if written.is_err() {
         // What is left of a failed attempt helps nobody; that it stays when even this fails is no further harm.
         let _ = std::fs::remove_file(&aside);
@@ -78,11 +139,11 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     written
 }
 
-fn create(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+fn create(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
-        .mode(0o644)
+        .mode(mode)
         .open(path)?;
     file.write_all(bytes)?;
     file.sync_data()
@@ -138,6 +199,44 @@ mod tests {
             std::fs::read_dir(dir.path()).expect("a directory").count(),
             0
         );
+    }
+
+    #[test]
+    fn a_secret_is_its_owners_and_replaces_nothing() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("key.pem");
+        write_secret("key", &path, b"secret").expect("it is written");
+        let mode = std::fs::metadata(&path)
+            .expect("there")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let error = write_secret("key", &path, b"another").expect_err("it exists");
+        assert!(error.to_string().contains("key.pem"), "{error}");
+        assert_eq!(std::fs::read(&path).expect("there"), b"secret");
+        let left = std::fs::read_dir(dir.path()).expect("a directory").count();
+        assert_eq!(left, 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn what_would_be_waited_for_is_refused() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let pipe = dir.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.expect("mkfifo runs").success());
+        for (path, kind) in [
+            (pipe.as_path(), "a named pipe"),
+            (Path::new("/dev/zero"), "a device"),
+            (dir.path(), "a directory"),
+        ] {
+            let error = open_input("artifact", path).expect_err(kind).to_string();
+            assert!(
+                error.contains(kind) && error.contains("regular file"),
+                "{error}"
+            );
+        }
+        assert!(is_inherited(Path::new("/dev/fd/63")));
+        assert!(!is_inherited(Path::new("/dev/fd/../zero")));
     }
 
     #[test]

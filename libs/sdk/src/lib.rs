@@ -21,6 +21,7 @@
 
 pub mod ambient;
 mod artifact;
+pub mod blocking;
 mod ca;
 mod error;
 mod file;
@@ -40,15 +41,18 @@ pub use sealwright_crypto as crypto;
 
 pub use ambient::ProfileSettings;
 pub use artifact::Artifact;
+pub use ca::CertificationRequest;
 pub use error::{AmbientProblem, Error, Failure, Refusal, ServiceName, TokenProblem, Verdict};
-pub use file::{read_capped, write_atomically};
+pub use file::{open_input, read_capped, write_atomically, write_secret};
 pub use http::{Http, HttpOptions};
 pub use identity::{
     DEFAULT_AUDIENCE, IdentityToken, TOKEN_VARIABLE, TokenOrder, TokenRequest, TokenSource,
 };
 pub use inspect::{inspect, rfc3339};
 pub use mint::{MintRequest, mint};
-pub use sign::{Clock, Signed, SigningContext, SigningSession, signing_algorithm};
+pub use sign::{
+    Clock, IssuedCertificate, Signed, SigningContext, SigningSession, signing_algorithm,
+};
 pub use trace::TraceContext;
 pub use trust::{CLIENT_TRUST_CONFIG_MEDIA_TYPE, Freshness, Profile, TrustConfig};
 pub use verify::{read_bundle, verify};

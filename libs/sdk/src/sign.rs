@@ -12,21 +12,22 @@ use futures::future::try_join_all;
 use sealwright_bundle::bundle::{Content, Envelope, MessageSignature, SignerMaterial};
 use sealwright_bundle::signing_config::{Selection, Service};
 use sealwright_bundle::statement::{PAYLOAD_TYPE, Statement};
+use sealwright_bundle::verdict::VerifiedSct;
 use sealwright_bundle::{
     Bundle, IdentityRule, Policy, PredicateTypes, SigningConfig, TrustedKey, Verified, VerifyError,
 };
 use sealwright_crypto::{
     Algorithm, Digest, HashAlgorithm, KeyType, MemorySigner, PrivateKey, Signer, base64,
 };
-use sealwright_pki::certificate::Certificate;
+use sealwright_pki::certificate::{Certificate, pem_chain};
 use sealwright_tlog::dsse;
 use tokio::sync::Mutex;
 
 use crate::artifact::Artifact;
-use crate::ca::{self, Issued};
+use crate::ca::{self, CertificationRequest, Issued};
 use crate::error::{Error, Failure, ServiceName};
 use crate::http::Http;
-use crate::identity::IdentityToken;
+use crate::identity::{DEFAULT_AUDIENCE, IdentityToken, TokenRequest, TokenSource};
 use crate::log::{self, Claim, SignedBy};
 use crate::trust::TrustConfig;
 use crate::tsa;
@@ -96,7 +97,66 @@ impl SigningContext {
         self
     }
 
+    /// Obtains an identity token from a source, for the audience that the certificate authority expects.
+    ///
+    /// # Errors
+    /// Those of [`TokenSource::obtain`].
+    pub async fn identity(&self, source: &TokenSource) -> Result<IdentityToken, Error> {
+        if source.is_at_hand() {
+            return source.read();
+        }
+        let audience = self.audience_to_ask_for().await?;
+        let request = TokenRequest::new(&self.http, &audience, self.now());
+        source
+            .obtain(&request.with_signing_config(&self.config))
+            .await
+    }
+
+    /// The caller's, or the one the authority expects of all its issuers, or what everybody's is.
+    async fn audience_to_ask_for(&self) -> Result<String, Error> {
+        if let Some(audience) = &self.audience {
+            return Ok(audience.clone());
+        }
+        let authority = self
+            .config
+            .certificate_authority(&CA_VERSIONS, self.now())?;
+        let common = ca::common_audience(&self.http, authority).await;
+        Ok(common.unwrap_or_else(|| DEFAULT_AUDIENCE.to_owned()))
+    }
+
+    /// Obtains a certificate and signs nothing: for tools that sign by themselves. It was checked like one that signs: it is
+    /// for the request's key, it names the token's person, and a certificate log promised to hold it.
+    ///
+    /// # Errors
+    /// As [`Self::keyless`].
+    pub async fn certificate(
+        &self,
+        token: &IdentityToken,
+        request: &CertificationRequest,
+    ) -> Result<IssuedCertificate, Error> {
+        self.check_token(token).await?;
+        self.certified(token, request).await.map(IssuedCertificate)
+    }
+
     /// Starts a keyless session: one key and one certificate for many artifacts.
+    ///
+    /// ```no_run
+    /// use sealwright_sdk::{Artifact, Error, SigningContext, TokenSource};
+    ///
+    /// async fn release(context: &SigningContext, source: &TokenSource) -> Result<(), Error> {
+    ///     let session = context.keyless(context.identity(source).await?).await?;
+    ///     let files = ["a.tar", "b.tar", "c.tar"];
+    ///     let artifacts = files.map(|file| Artifact::Path(file.into())).to_vec();
+    ///     // One key and one certificate for all; one that fails does not stop the others.
+    ///     for (file, outcome) in files.iter().zip(session.sign_all(artifacts, 8).await) {
+    ///         match outcome {
+    ///             Ok(signed) => println!("{file}: {}", signed.to_json()),
+    ///             Err(error) => println!("{file}: {} {error}", error.code()),
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
     ///
     /// # Errors
     /// Before anything is sent: [`Error::Selection`], [`Error::TimestampAuthorityMissing`], [`Error::Token`]. Then what the
@@ -106,17 +166,7 @@ impl SigningContext {
             return Err(Error::TimestampAuthorityMissing);
         }
         self.services_for(&[])?;
-        let authority = self
-            .config
-            .certificate_authority(&CA_VERSIONS, self.now())?;
-        ca::check_token(
-            &self.http,
-            authority,
-            &token,
-            self.audience.as_deref(),
-            self.now(),
-        )
-        .await?;
+        self.check_token(&token).await?;
         let credential = self.certify(&token).await?;
         let source = Source::Keyless {
             token,
@@ -155,26 +205,38 @@ impl SigningContext {
         (self.clock)()
     }
 
-    /// S2 to S4.
-    async fn certify(&self, token: &IdentityToken) -> Result<Credential, Error> {
+    /// S1, the part that needs the authority.
+    async fn check_token(&self, token: &IdentityToken) -> Result<(), Error> {
+        let (now, audience) = (self.now(), self.audience.as_deref());
+        let authority = self.config.certificate_authority(&CA_VERSIONS, now)?;
+        ca::check_token(&self.http, authority, token, audience, now).await
+    }
+
+    /// S3 and S4.
+    async fn certified(
+        &self,
+        token: &IdentityToken,
+        request: &CertificationRequest,
+    ) -> Result<Issued, Error> {
         let authority = self
             .config
             .certificate_authority(&CA_VERSIONS, self.now())?;
-        let key = PrivateKey::generate(self.key_type)
-            .map_err(|error| Error::Internal(format!("key generation: {error}")))?;
-        let certificate = ca::request(&self.http, authority, token, &key).await?;
-        let issued = ca::check(
-            certificate,
-            &key,
-            token,
-            self.trust.trusted_root(),
-            self.now(),
-        )
-        .map_err(|failure| Error::Service {
+        let certificate = ca::request(&self.http, authority, token, request).await?;
+        let root = self.trust.trusted_root();
+        ca::check(certificate, request, token, root, self.now()).map_err(|failure| Error::Service {
             service: ServiceName::CertificateAuthority,
             url: authority.url.clone(),
             failure,
-        })?;
+        })
+    }
+
+    /// S2 to S4.
+    async fn certify(&self, token: &IdentityToken) -> Result<Credential, Error> {
+        let key = PrivateKey::generate(self.key_type)
+            .map_err(|error| Error::Internal(format!("key generation: {error}")))?;
+        let issued = self
+            .certified(token, &CertificationRequest::for_key(&key)?)
+            .await?;
         let algorithm = signing_algorithm(self.key_type);
         Ok(Credential {
             signer: Arc::new(MemorySigner::with_algorithm(key, algorithm)?),
@@ -272,6 +334,44 @@ impl Credential {
             Content::Dsse(_) => chosen.attestation(PredicateTypes::Any),
             _ => chosen.blob(),
         })
+    }
+}
+
+/// A short-lived certificate that was checked, for whoever signs with the key.
+#[derive(Clone, Debug)]
+pub struct IssuedCertificate(Issued);
+
+impl IssuedCertificate {
+    /// The certificate.
+    #[must_use]
+    pub fn certificate(&self) -> &Certificate {
+        &self.0.certificate
+    }
+
+    /// Whom it names.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        &self.0.subject
+    }
+
+    /// The identity provider that vouched for them.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.0.issuer
+    }
+
+    /// The certificate logs that promised to hold it, one at least.
+    #[must_use]
+    pub fn certificate_logs(&self) -> &[VerifiedSct] {
+        &self.0.logs
+    }
+
+    /// PEM: the certificate, then those that lead to the trusted root, without a root itself, which whoever verifies has to
+    /// have from elsewhere.
+    #[must_use]
+    pub fn to_pem_chain(&self) -> String {
+        let below_root = self.0.chain.certificates().iter();
+        pem_chain(below_root.filter(|certificate| !certificate.is_self_issued()))
     }
 }
 
