@@ -219,6 +219,7 @@ impl Raw {
         }
         match self.trust {
             Some(config) if roles.contains(&Role::Trust) => {
+                config.check().map_err(Error::service("trust"))?;
                 let online = vec![Arc::new(signer_at(&folder.join(ONLINE_KEY))?) as _];
                 parts.trust = Some(TrustPart {
                     config,
