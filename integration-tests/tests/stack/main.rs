@@ -1,5 +1,6 @@
 //! Claims about the whole stack, each a test that reads like its claim.
 
+mod apart;
 mod attacks;
 mod clients;
 mod contract;
