@@ -58,15 +58,14 @@ fn quoted(text: &str) -> (&str, &str) {
 /// Sentences and field names of ours and of the JSON reader; what comes out of a mutated input seldom looks like one.
 /// Base64 has no spaces.
 fn is_fixed_text(text: &str) -> bool {
-    let punctuation = if text.contains(' ') {
-        " .,:;`'()[]{}_-\\\"/+=<>"
+    let is_sentence = text.contains(' ');
+    let (punctuation, limit) = if is_sentence {
+        (" .,:;`'()[]{}_-\\\"/+<>0123456789", 400)
     } else {
-        ".:_-"
+        ("._-", 32)
     };
-    text.len() < 400
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || punctuation.contains(c))
+    let fixed = |c: char| c.is_ascii_alphabetic() || punctuation.contains(c);
+    text.len() < limit && text.chars().all(fixed)
 }
 
 #[cfg(test)]
