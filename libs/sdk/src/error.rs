@@ -12,6 +12,24 @@ use sealwright_proto::sealwright::error::v1::Reason;
 ///
 /// [`Error::verdict`] sorts all of them into the three answers a script needs; the message says what was wrong, which value,
 /// and what would be accepted. No message contains a token or a key.
+///
+/// ```
+/// use sealwright_sdk::{Error, TokenProblem, Verdict};
+///
+/// fn advice(error: &Error) -> &'static str {
+///     match error {
+///         Error::Token(TokenProblem::Expired { .. }) => "get a fresh token and try again",
+///         Error::Ambient { .. } => "look at what the pipeline permits",
+///         Error::Service { .. } | Error::TimedOut(_) if error.verdict() == Verdict::Undecided => "try again later",
+///         Error::Refused(_) => "do not use the artifact",
+///         _ => "ask a person",
+///     }
+/// }
+///
+/// let expired = Error::from(TokenProblem::Expired { expires: 100, now: 160 });
+/// assert_eq!(advice(&expired), "get a fresh token and try again");
+/// assert_eq!((expired.code(), expired.verdict()), ("TOKEN_EXPIRED", Verdict::Refused));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

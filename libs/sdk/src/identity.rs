@@ -175,6 +175,25 @@ impl TokenSource {
         }
     }
 
+    /// What it is called in reports: `token`, `file`, `stdin`, or the ambient provider's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Token(_) => "token",
+            Self::File(_) => "file",
+            Self::StandardInput => "stdin",
+            Self::Ambient(ambient) => ambient.name(),
+        }
+    }
+
+    /// Whether obtaining it takes somebody's time.
+    #[must_use]
+    pub fn needs_a_person(&self) -> bool {
+        match self {
+            Self::Token(_) | Self::File(_) | Self::StandardInput | Self::Ambient(_) => false,
+        }
+    }
+
     /// Whether the token is at hand, so that [`Self::read`] answers without asking anybody.
     #[must_use]
     pub fn is_at_hand(&self) -> bool {
@@ -232,7 +251,25 @@ pub(crate) fn read_capped(source: impl std::io::Read) -> std::io::Result<Zeroizi
     Ok(text)
 }
 
-/// An identity token and the claims that matter here. Its text is wiped when it is dropped and never printed.
+/// An identity token and the claims that matter here.
+///
+/// ```
+/// use sealwright_sdk::{IdentityToken, TokenProblem};
+/// # use sealwright_sdk::crypto::base64::encode_url;
+/// # let header = encode_url(br#"{"alg":"ES256"}"#);
+/// # let payload = encode_url(br#"{"iss":"https://accounts.example.com","aud":"sigstore","sub":"1","email":"jane@example.com","exp":1000}"#);
+/// # let text = format!("{header}.{payload}.c2ln");
+///
+/// let token = IdentityToken::parse(&text)?;
+/// assert_eq!(token.identity(), "jane@example.com");
+/// token.check("sigstore", 999)?;
+/// assert!(matches!(token.check("sigstore", 1000), Err(TokenProblem::Expired { .. })));
+/// assert!(matches!(token.check("elsewhere", 999), Err(TokenProblem::Audience { .. })));
+/// assert!(!format!("{token:?}").contains(&text));
+/// # Ok::<(), TokenProblem>(())
+/// ```
+///
+/// Its text is wiped when it is dropped and never printed.
 #[derive(Clone)]
 pub struct IdentityToken {
     text: Zeroizing<String>,

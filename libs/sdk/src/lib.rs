@@ -1,17 +1,35 @@
 //! The client of a keyless-signing stack: obtain a certificate for an identity, sign, log, timestamp, verify.
 //!
+//! | to | begin with |
+//! |---|---|
+//! | say whom to believe | [`TrustConfig`], or a [`Profile`] that follows a TUF repository |
+//! | say who one is | [`TokenSource`], or [`TokenOrder`] where several could be; [`ambient`] for machines |
+//! | sign | [`SigningContext`]: one session, one key and certificate, many artifacts |
+//! | get a certificate alone | [`SigningContext::certificate`] |
+//! | verify | [`verify()`] with a [`bundle::Policy`] |
+//! | do all that without a runtime | [`blocking`] |
+//! | decide what to do about a failure | [`Error`]: one variant a decision, [`Error::code`] for scripts, [`Error::verdict`] for exit codes |
+//!
 //! One call to sign, one to verify:
 //!
 //! ```no_run
-//! # async fn example(trust: sealwright_sdk::TrustConfig, token: sealwright_sdk::IdentityToken, now: i64) -> Result<(), sealwright_sdk::Error> {
 //! use std::sync::Arc;
-//! use sealwright_sdk::{Artifact, Http, HttpOptions, SigningContext};
+//! use sealwright_sdk::bundle::{IdentityRule, Policy};
+//! use sealwright_sdk::{Artifact, Error, Http, HttpOptions, SigningContext, TokenSource, TrustConfig, verify};
 //!
+//! # async fn example(now: i64) -> Result<(), Error> {
+//! let trust = Arc::new(TrustConfig::from_file("trust_config.json".as_ref())?);
 //! let http = Arc::new(Http::new(HttpOptions::default()));
-//! let context = SigningContext::new(Arc::new(trust), http, Arc::new(move || now))?;
+//! let context = SigningContext::new(Arc::clone(&trust), http, Arc::new(move || now))?;
+//!
+//! let token = context.identity(&TokenSource::File("token.jwt".into())).await?;
 //! let session = context.keyless(token).await?;
-//! let signed = session.sign(&Artifact::Path("release.tar".into())).await?;
-//! println!("{}", signed.to_json());
+//! let release = Artifact::Path("release.tar".into());
+//! let signed = session.sign(&release).await?;
+//!
+//! let jane = IdentityRule::exact("jane@example.com", "https://accounts.example.com")?;
+//! let policy = Policy::signed_by_identity(jane).blob();
+//! verify(signed.bundle(), &release, trust.trusted_root(), &policy, now).await?;
 //! # Ok(())
 //! # }
 //! ```

@@ -35,6 +35,26 @@ const FRESH_SECONDS: i64 = 60 * 60;
 const REFRESH_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Whom to believe, and which services to ask.
+///
+/// ```
+/// use sealwright_sdk::bundle::TrustedRoot;
+/// use sealwright_sdk::{Error, TrustConfig, Verdict};
+/// # use sealwright_testkit::bundle_factory::World;
+/// # let trusted_root_json = World::new().trusted_root_json();
+///
+/// // From bytes of one's own: enough to verify, and not to sign.
+/// let root = TrustedRoot::parse(trusted_root_json.as_bytes())?;
+/// let trust = TrustConfig::from_parts("built in", root, None);
+/// assert!(trust.signing_config().is_none());
+/// assert_eq!(trust.trusted_root().certificate_authorities().len(), 1);
+///
+/// // A file that is not there decides nothing about signatures.
+/// let missing = TrustConfig::from_file("/nonexistent/trust_config.json".as_ref());
+/// let error = missing.expect_err("there is no such file");
+/// assert!(matches!(error, Error::TrustMissing { .. }));
+/// assert_eq!(error.verdict(), Verdict::Undecided);
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct TrustConfig {
     origin: String,
@@ -188,6 +208,7 @@ pub enum Freshness {
 /// On disk, each file replaced atomically:
 ///
 /// ```text
+/// DIR.toml               settings, written by hand ([`Profile::settings`])
 /// DIR/profile.json       format and URL of the repository
 /// DIR/checked            when the repository was last asked, Unix seconds
 /// DIR/tuf/*.json         verified metadata, root first
@@ -195,6 +216,20 @@ pub enum Freshness {
 /// ```
 ///
 /// Nothing in it is believed because it is there: metadata and targets are verified again each time.
+///
+/// ```no_run
+/// use sealwright_sdk::{Error, Freshness, Http, HttpOptions, Profile, TrustConfig};
+///
+/// /// Once, with a root that came by other means; then as often as one likes.
+/// async fn trust(root: &[u8], now: i64) -> Result<TrustConfig, Error> {
+///     let http = Http::new(HttpOptions::default());
+///     let profile = Profile::named("/home/jane/.config/sealwright".as_ref(), "corp")?;
+///     if !profile.exists() {
+///         profile.init(&http, "https://trust.example.com/tuf", root, now).await?;
+///     }
+///     profile.load(&http, Freshness::Usual, now).await
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Profile {
     dir: PathBuf,

@@ -25,6 +25,35 @@ pub fn read_bundle(path: &Path) -> Result<Bundle, Error> {
 
 /// Verifies a bundle against an artifact. `now` is Unix seconds.
 ///
+/// What was refused says which check it was:
+///
+/// ```
+/// use sealwright_sdk::bundle::{Bundle, IdentityRule, Policy, TrustedRoot, VerifyError};
+/// use sealwright_sdk::{Artifact, Error, verify};
+/// # use sealwright_testkit::bundle_factory::{EMAIL, ISSUER, NOW, Signing, World};
+/// # let mut world = World::new();
+/// # let trusted_root_json = world.trusted_root_json();
+/// # let bundle = world.sign_blob(b"release", &Signing::default());
+/// # let bundle_json = serde_json::to_string(&bundle).expect("JSON");
+/// # tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(async {
+///
+/// let root = TrustedRoot::parse(trusted_root_json.as_bytes())?;
+/// let bundle = Bundle::parse(bundle_json.as_bytes())?;
+/// let release = Artifact::Bytes(b"release".to_vec());
+///
+/// let jane = Policy::signed_by_identity(IdentityRule::exact(EMAIL, ISSUER)?).blob();
+/// let verified = verify(&bundle, &release, &root, &jane, NOW).await?;
+/// assert_eq!(verified.certificate_logs().len(), 1);
+///
+/// let joe = Policy::signed_by_identity(IdentityRule::exact("joe@example.com", ISSUER)?).blob();
+/// match verify(&bundle, &release, &root, &joe, NOW).await {
+///     Err(Error::Refused(VerifyError::IdentityMismatch { .. })) => {} // signed, by somebody else
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), Error>(())
+/// # }).expect("it verifies");
+/// ```
+///
 /// # Errors
 /// [`Error::File`] when the artifact cannot be read, [`Error::Refused`] with the first check that failed.
 pub async fn verify(

@@ -18,8 +18,8 @@ pub(crate) struct Cli {
     #[arg(short = 'o', long, global = true, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
 
-    /// How long the whole command may take, such as 30s or 3m.
-    #[arg(short = 't', long, global = true, value_parser = duration, default_value = "3m")]
+    /// How long the whole command may take, such as 30s or 3m; waiting for a person to log in does not count.
+    #[arg(short = 't', long, global = true, value_parser = duration, default_value = "60s")]
     pub(crate) timeout: Duration,
 
     /// Say on standard error what is being done.
@@ -46,6 +46,8 @@ pub(crate) enum Command {
     AttestBlob(AttestBlob),
     /// Verify a statement about a file.
     VerifyBlobAttestation(VerifyBlobAttestation),
+    /// Get a short-lived certificate and sign nothing, for tools that sign by themselves.
+    Certificate(Certificate),
     /// Print an ID token from a development identity provider, for scripts.
     Token(Token),
     /// Set up whom to trust.
@@ -89,29 +91,40 @@ pub(crate) struct SigningArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) signing_config: Option<PathBuf>,
 
-    /// Identity token, a file that holds one, or - for standard input. SIGSTORE_ID_TOKEN when left out.
-    #[arg(
-        long,
-        value_name = "TOKEN|FILE",
-        conflicts_with = "key",
-        hide_env_values = true
-    )]
-    pub(crate) identity_token: Option<String>,
+    #[command(flatten)]
+    pub(crate) identity: IdentityArgs,
 
     /// Private key file in PEM (PKCS#8, SEC1 or PKCS#1), instead of an identity.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["identity_token", "audience", "oidc_provider"])]
     pub(crate) key: Option<PathBuf>,
 
     /// Algorithm of the short-lived key, such as ecdsa-sha2-256-nistp256 or ed25519-ph.
     #[arg(long, value_name = "NAME", conflicts_with = "key")]
     pub(crate) signing_algorithm: Option<String>,
 
-    /// Audience that the identity token must have; asked of the certificate authority when left out.
-    #[arg(long, value_name = "AUDIENCE", conflicts_with = "key")]
-    pub(crate) audience: Option<String>,
-
     #[command(flatten)]
     pub(crate) compatibility: Compatibility,
+}
+
+/// Who one is. The first that is there counts: --identity-token, --oidc-provider, SIGSTORE_ID_TOKEN, what the machine offers.
+#[derive(Debug, Args)]
+pub(crate) struct IdentityArgs {
+    /// Identity token, a file that holds one, or - for standard input. SIGSTORE_ID_TOKEN, or what the machine offers, when
+    /// left out.
+    #[arg(long, value_name = "TOKEN|FILE", hide_env_values = true)]
+    pub(crate) identity_token: Option<String>,
+
+    /// Audience that the identity token must have; asked of the certificate authority when left out.
+    #[arg(long, value_name = "AUDIENCE")]
+    pub(crate) audience: Option<String>,
+
+    /// Ask this provider of the machine, such as github-actions, spiffe, filesystem or google, and no other.
+    #[arg(long, value_name = "NAME", conflicts_with = "identity_token")]
+    pub(crate) oidc_provider: Option<String>,
+
+    /// Do not ask the machine for an identity token.
+    #[arg(long, conflicts_with = "oidc_provider", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub(crate) oidc_disable_ambient_providers: bool,
 }
 
 /// Flags of cosign that name what happens here anyway.
@@ -239,6 +252,36 @@ pub(crate) struct VerifyBlobAttestation {
 
     #[command(flatten)]
     pub(crate) verification: VerificationArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Certificate {
+    /// Private key file in PEM that the certificate is for. One that does not exist is made: P-256 unless
+    /// --signing-algorithm says otherwise, PKCS#8, for its owner alone.
+    #[arg(long, value_name = "FILE", required_unless_present = "csr")]
+    pub(crate) key: Option<PathBuf>,
+
+    /// Certification request in PEM, signed by whoever holds the key.
+    #[arg(long, value_name = "FILE", conflicts_with = "key")]
+    pub(crate) csr: Option<PathBuf>,
+
+    /// Where certificate and chain go, in PEM; standard output when left out.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Algorithm of a key that is made, such as ecdsa-sha2-256-nistp256 or rsa-sign-pkcs1-3072-sha256.
+    #[arg(long, value_name = "NAME", conflicts_with = "csr")]
+    pub(crate) signing_algorithm: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
+
+    /// Signing configuration file; needed beside --trusted-root.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) signing_config: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) identity: IdentityArgs,
 }
 
 #[derive(Debug, Args)]
@@ -421,6 +464,43 @@ mod tests {
         assert!(parse("sealwright token --issuer u --email a@b --ttl -5").is_ok());
         assert!(parse("sealwright token --issuer u --claims f").is_ok());
         assert!(parse("sealwright token --email a@b").is_err());
+    }
+
+    #[test]
+    fn an_identity_comes_from_one_place() {
+        let sign = "sealwright sign-blob a --trust-config c";
+        for rest in [
+            "--key k --identity-token t",
+            "--key k --oidc-provider spiffe",
+            "--identity-token t --oidc-provider spiffe",
+            "--oidc-provider spiffe --oidc-disable-ambient-providers",
+        ] {
+            assert!(parse(&format!("{sign} {rest}")).is_err(), "{rest}");
+        }
+        for rest in [
+            "--oidc-disable-ambient-providers",
+            "--oidc-disable-ambient-providers=false",
+        ] {
+            assert!(parse(&format!("{sign} {rest}")).is_ok(), "{rest}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_for_a_key_or_a_request() {
+        let certificate = "sealwright certificate --trust-config c --identity-token t";
+        for (rest, good) in [
+            ("", false),
+            ("--key k --csr r", false),
+            ("--csr r --signing-algorithm ed25519-ph", false),
+            ("--key k --out o", true),
+            ("--csr r", true),
+        ] {
+            assert_eq!(
+                parse(&format!("{certificate} {rest}")).is_ok(),
+                good,
+                "{rest}"
+            );
+        }
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use sealwright_sdk::{Clock, Http, HttpOptions, TOKEN_VARIABLE, TraceContext};
+use sealwright_sdk::ambient::Surroundings;
+use sealwright_sdk::{Clock, Http, HttpOptions, TraceContext};
+
+use crate::Patience;
 
 /// The surroundings of one run.
 pub(crate) struct Environment {
@@ -11,14 +14,16 @@ pub(crate) struct Environment {
     pub(crate) home: Option<PathBuf>,
     /// The profile to use when none is named: `SEALWRIGHT_PROFILE`.
     pub(crate) profile: Option<String>,
-    /// A token, in `SIGSTORE_ID_TOKEN`.
-    pub(crate) identity_token: Option<String>,
+    /// What identity tokens are found by.
+    pub(crate) surroundings: Surroundings,
+    /// How long the command may take.
+    pub(crate) patience: Patience,
     pub(crate) http: Arc<Http>,
     pub(crate) clock: Clock,
 }
 
 impl Environment {
-    pub(crate) fn of_process() -> Self {
+    pub(crate) fn of_process(patience: Patience) -> Self {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let mut options = HttpOptions::default();
         options.trace = variable("TRACEPARENT").map(|parent| TraceContext::continued(&parent));
@@ -30,7 +35,8 @@ impl Environment {
                 .map(PathBuf::from)
                 .or_else(|| Some(configuration?.join("sealwright"))),
             profile: variable("SEALWRIGHT_PROFILE"),
-            identity_token: variable(TOKEN_VARIABLE),
+            surroundings: Surroundings::new(variables()),
+            patience,
             http: Arc::new(Http::new(options)),
             clock: Arc::new(system_clock),
         }
@@ -40,6 +46,12 @@ impl Environment {
     pub(crate) fn now(&self) -> i64 {
         (self.clock)()
     }
+}
+
+/// All variables that are text; nothing that is not could be a token or an address.
+fn variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 #[expect(

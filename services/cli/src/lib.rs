@@ -11,6 +11,8 @@ mod output;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use clap::Parser as _;
@@ -33,7 +35,8 @@ pub fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     start_log(cli.verbose);
-    let environment = Environment::of_process();
+    let patience = Patience::of(cli.timeout);
+    let environment = Environment::of_process(patience.clone());
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -44,10 +47,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(output::UNDECIDED);
         }
     };
-    let outcome = runtime.block_on(within(
-        cli.timeout,
-        commands::run(&cli.command, &environment),
-    ));
+    let outcome = runtime.block_on(within(&patience, commands::run(&cli.command, &environment)));
     // A thread that still reads a slow file must not hold up the exit.
     runtime.shutdown_background();
     output::finish(cli.output, cli.command.name(), outcome)
@@ -73,13 +73,48 @@ pub(crate) fn is_token(argument: &str) -> bool {
     matches!(TokenSource::from_argument(argument), TokenSource::Token(_))
 }
 
-async fn within(
+/// How long a command may take. Time that is given to a person comes on top.
+#[derive(Clone, Debug)]
+pub(crate) struct Patience {
     limit: Duration,
+    on_top_ms: Arc<AtomicU64>,
+}
+
+impl Patience {
+    fn of(limit: Duration) -> Self {
+        Self {
+            limit,
+            on_top_ms: Arc::default(),
+        }
+    }
+
+    /// Gives a person so much time.
+    pub(crate) fn extend(&self, by: Duration) {
+        let by_ms = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        self.on_top_ms.fetch_add(by_ms, Ordering::Relaxed);
+    }
+
+    fn total(&self) -> Duration {
+        let on_top_ms = self.on_top_ms.load(Ordering::Relaxed);
+        self.limit.saturating_add(Duration::from_millis(on_top_ms))
+    }
+}
+
+async fn within(
+    patience: &Patience,
     work: impl Future<Output = Result<Report, Error>>,
 ) -> Result<Report, Error> {
-    match tokio::time::timeout(limit, work).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(Error::TimedOut(limit)),
+    tokio::pin!(work);
+    let mut waited = Duration::ZERO;
+    loop {
+        let total = patience.total();
+        if total <= waited {
+            return Err(Error::TimedOut(patience.limit));
+        }
+        if let Ok(outcome) = tokio::time::timeout(total - waited, &mut work).await {
+            return outcome;
+        }
+        waited = total;
     }
 }
 
@@ -108,11 +143,35 @@ impl Command {
             Self::VerifyBlob(_) => "verify-blob",
             Self::AttestBlob(_) => "attest-blob",
             Self::VerifyBlobAttestation(_) => "verify-blob-attestation",
+            Self::Certificate(_) => "certificate",
             Self::Token(_) => "token",
             Self::Trust(_) => "trust",
             Self::Bundle(_) => "bundle",
             Self::Version => "version",
             Self::Completion { .. } => "completion",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_persons_time_comes_on_top() {
+        let patience = Patience::of(Duration::from_millis(20));
+        assert!(
+            within(&patience, async { Ok(Report::default()) })
+                .await
+                .is_ok()
+        );
+        let late = within(&patience, std::future::pending()).await;
+        assert!(matches!(late, Err(Error::TimedOut(limit)) if limit.as_millis() == 20));
+        let asking = async {
+            patience.extend(Duration::from_secs(3600));
+            tokio::time::sleep(Duration::from_millis(60)).await;
+            Ok(Report::default())
+        };
+        assert!(within(&patience, asking).await.is_ok());
     }
 }

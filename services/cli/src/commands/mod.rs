@@ -1,6 +1,8 @@
 //! One module a verb.
 
 mod bundle;
+mod certificate;
+mod identity;
 mod sign;
 mod token;
 mod trust;
@@ -22,6 +24,7 @@ pub(crate) async fn run(command: &Command, environment: &Environment) -> Result<
         Command::VerifyBlobAttestation(args) => {
             verify::verify_blob_attestation(args, environment).await
         }
+        Command::Certificate(args) => certificate::certificate(args, environment).await,
         Command::Token(args) => token::token(args, environment).await,
         Command::Trust(Trust::Init(args)) => trust::init(args, environment).await,
         Command::Bundle(BundleCommand::Inspect { bundle }) => bundle::inspect(bundle),

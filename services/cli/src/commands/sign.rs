@@ -8,13 +8,14 @@ use std::sync::Arc;
 use sealwright_sdk::bundle::statement::{COSIGN_CUSTOM, STATEMENT_V1, Statement};
 use sealwright_sdk::crypto::{Algorithm, HashAlgorithm, KeyType, MemorySigner, PrivateKey};
 use sealwright_sdk::{
-    Artifact, Error, IdentityToken, Signed, SigningContext, SigningSession, TokenProblem,
-    TokenSource, Verdict, read_capped, rfc3339, signing_algorithm, write_atomically,
+    Artifact, Error, Signed, SigningContext, SigningSession, Verdict, open_input, read_capped,
+    rfc3339, signing_algorithm, write_atomically,
 };
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::args::{AttestBlob, SignBlob, SigningArgs};
+use crate::args::{AttestBlob, SignBlob, SigningArgs, TrustArgs};
+use crate::commands::identity::Source;
 use crate::commands::trust;
 use crate::commands::verify::describe;
 use crate::environment::Environment;
@@ -67,7 +68,7 @@ pub(crate) async fn sign_blob(args: &SignBlob, environment: &Environment) -> Res
         .iter()
         .map(|file| open_artifact(file))
         .collect::<Result<Vec<_>, _>>()?;
-    let session = session(&args.signing, environment).await?;
+    let (session, source) = session(&args.signing, environment).await?;
     let outcomes = session.sign_all(artifacts, PARALLEL).await;
     let mut report = Report::default();
     let mut entries = Vec::new();
@@ -84,7 +85,9 @@ pub(crate) async fn sign_blob(args: &SignBlob, environment: &Environment) -> Res
             }
         }
     }
-    report.json = json!({ "signed": report.worst.is_none(), "files": entries }).to_string();
+    report.json =
+        json!({ "signed": report.worst.is_none(), "tokenSource": source, "files": entries })
+            .to_string();
     Ok(report)
 }
 
@@ -186,12 +189,8 @@ fn open_artifact(file: &Path) -> Result<Artifact, Error> {
                 problem: problem.into(),
             });
         }
-        // Missing files are found before anything is sent.
-        std::fs::metadata(file).map_err(|source| Error::File {
-            what: "artifact",
-            path: file.to_owned(),
-            source,
-        })?;
+        // What is missing, or cannot be signed, is found before anything is sent.
+        open_input("artifact", file)?;
         return Ok(Artifact::Path(file.to_owned()));
     }
     // Streamed like any other file.
@@ -209,7 +208,7 @@ pub(crate) async fn attest_blob(
         inputs.into_iter().flatten(),
     )?;
     let statement = statement(args).await?;
-    let session = session(&args.signing, environment).await?;
+    let (session, token_source) = session(&args.signing, environment).await?;
     let signed = session.attest(statement).await?;
     write_bundle(&args.bundle, &signed)?;
     let source = args.statement.as_ref().or(args.file.as_ref());
@@ -220,7 +219,8 @@ pub(crate) async fn attest_blob(
         &args.bundle,
         &signed,
     );
-    report.json = json!({ "signed": true, "files": [entry] }).to_string();
+    report.json =
+        json!({ "signed": true, "tokenSource": token_source, "files": [entry] }).to_string();
     Ok(report)
 }
 
@@ -318,49 +318,58 @@ async fn names(statement: &[u8], path: &Path, file: &Path) -> Result<(), Error> 
     })
 }
 
-/// The session that the flags ask for.
-async fn session(args: &SigningArgs, environment: &Environment) -> Result<SigningSession, Error> {
+/// The session that the flags ask for, and where the identity comes from if it is one.
+async fn session(
+    args: &SigningArgs,
+    environment: &Environment,
+) -> Result<(SigningSession, Option<String>), Error> {
     // Whatever can be wrong with key or token is found before the network is needed.
-    let key = args.key.as_deref().map(read_key).transpose()?;
-    let token = if key.is_none() {
-        Some(read_token(args, environment)?)
-    } else {
-        None
+    let signer = match &args.key {
+        Some(path) => Signer::Key(read_key(path)?),
+        None => Signer::Identity(Source::choose(&args.identity, &args.trust, environment)?),
     };
-    let mut trust = trust::load(&args.trust, environment).await?.trust;
-    if let Some(path) = &args.signing_config {
-        trust = trust.with_signing_config_file(path)?;
-    }
-    let mut context = SigningContext::new(
-        Arc::new(trust),
-        Arc::clone(&environment.http),
-        Arc::clone(&environment.clock),
-    )?;
+    let mut context = context(&args.trust, args.signing_config.as_deref(), environment).await?;
     if let Some(name) = &args.signing_algorithm {
         context = context.with_key_type(key_type(name)?);
     }
-    if let Some(audience) = &args.audience {
-        context = context.with_audience(audience);
-    }
-    match (key, token) {
-        (Some(key), _) => {
+    match signer {
+        Signer::Key(key) => {
             let algorithm = signing_algorithm(key.key_type());
-            context.with_key(Arc::new(MemorySigner::with_algorithm(key, algorithm)?))
+            let signer = MemorySigner::with_algorithm(key, algorithm)?;
+            Ok((context.with_key(Arc::new(signer))?, None))
         }
-        (None, Some(token)) => context.keyless(token).await,
-        (None, None) => Err(TokenProblem::Missing.into()),
+        Signer::Identity(source) => {
+            let name = source.name();
+            let (context, token) = source.obtain(context, environment).await?;
+            Ok((context.keyless(token).await?, Some(name)))
+        }
     }
 }
 
-fn read_token(args: &SigningArgs, environment: &Environment) -> Result<IdentityToken, Error> {
-    match (&args.identity_token, &environment.identity_token) {
-        (Some(argument), _) => TokenSource::from_argument(argument).read(),
-        (None, Some(token)) => Ok(IdentityToken::parse(token)?),
-        (None, None) => Err(TokenProblem::Missing.into()),
-    }
+/// Who signs.
+enum Signer {
+    Key(PrivateKey),
+    Identity(Source),
 }
 
-fn read_key(path: &Path) -> Result<PrivateKey, Error> {
+/// Trust material and services.
+pub(crate) async fn context(
+    trust: &TrustArgs,
+    signing_config: Option<&Path>,
+    environment: &Environment,
+) -> Result<SigningContext, Error> {
+    let mut trust = trust::load(trust, environment).await?.trust;
+    if let Some(path) = signing_config {
+        trust = trust.with_signing_config_file(path)?;
+    }
+    SigningContext::new(
+        Arc::new(trust),
+        Arc::clone(&environment.http),
+        Arc::clone(&environment.clock),
+    )
+}
+
+pub(crate) fn read_key(path: &Path) -> Result<PrivateKey, Error> {
     let pem = read_capped("key", path, MAX_KEY_BYTES)?;
     let refuse = |error: &dyn std::fmt::Display| Error::Input {
         what: format!("--key {}", path.display()),
@@ -373,7 +382,7 @@ fn read_key(path: &Path) -> Result<PrivateKey, Error> {
 }
 
 /// The key type for the name of a signing algorithm.
-fn key_type(name: &str) -> Result<KeyType, Error> {
+pub(crate) fn key_type(name: &str) -> Result<KeyType, Error> {
     let algorithm = Algorithm::from_cli_name(name);
     let usable =
         algorithm.filter(|algorithm| signing_algorithm(algorithm.key_type()) == *algorithm);

@@ -1,14 +1,16 @@
 //! `token`.
 
-use std::io::Read as _;
 use std::path::Path;
 
-use sealwright_sdk::{Error, MintRequest, mint};
+use sealwright_sdk::{Error, MintRequest, mint, read_capped};
 use serde_json::{Map, Value, json};
 
 use crate::args::Token;
 use crate::environment::Environment;
 use crate::output::Report;
+
+/// No provider takes a token of more.
+const MAX_CLAIMS_BYTES: usize = 64 * 1024;
 
 /// Prints a token, alone.
 pub(crate) async fn token(args: &Token, environment: &Environment) -> Result<Report, Error> {
@@ -29,21 +31,13 @@ pub(crate) async fn token(args: &Token, environment: &Environment) -> Result<Rep
 }
 
 fn read_claims(path: &Path) -> Result<Map<String, Value>, Error> {
-    let file_error = |source| Error::File {
-        what: "claims",
-        path: path.to_owned(),
-        source,
-    };
-    let text = if path == Path::new("-") {
-        let mut text = String::new();
-        std::io::stdin()
-            .lock()
-            .read_to_string(&mut text)
-            .map(|_| text)
+    let path = if path == Path::new("-") {
+        Path::new("/dev/stdin")
     } else {
-        std::fs::read_to_string(path)
+        path
     };
-    serde_json::from_str(&text.map_err(file_error)?).map_err(|error| Error::Input {
+    let text = read_capped("claims", path, MAX_CLAIMS_BYTES)?;
+    serde_json::from_slice(&text).map_err(|error| Error::Input {
         what: format!("claims {}", path.display()),
         problem: format!("{error}; expected a JSON object"),
     })

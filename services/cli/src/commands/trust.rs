@@ -83,7 +83,7 @@ pub(crate) async fn init(args: &TrustInit, environment: &Environment) -> Result<
     })
 }
 
-fn profile(name: Option<&str>, environment: &Environment) -> Result<Profile, Error> {
+pub(crate) fn profile(name: Option<&str>, environment: &Environment) -> Result<Profile, Error> {
     let home = environment.home.as_deref().ok_or_else(|| Error::TrustMissing {
         problem: "no directory for profiles: neither SEALWRIGHT_HOME, XDG_CONFIG_HOME nor HOME is set".into(),
     })?;

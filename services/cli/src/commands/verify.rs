@@ -8,7 +8,7 @@ use sealwright_sdk::bundle::policy::PredicateTypes;
 use sealwright_sdk::bundle::verdict::Signer;
 use sealwright_sdk::bundle::{Bundle, IdentityRule, Matcher, Policy, TrustedKey, Verified};
 use sealwright_sdk::crypto::PublicKey;
-use sealwright_sdk::{Artifact, Error, Freshness, read_bundle, read_capped, verify};
+use sealwright_sdk::{Artifact, Error, Freshness, open_input, read_bundle, read_capped, verify};
 use serde_json::json;
 
 use crate::args::{VerificationArgs, VerifyBlob, VerifyBlobAttestation};
@@ -114,11 +114,11 @@ fn artifact(file: &str) -> Result<Artifact, Error> {
         path: path.clone(),
         source,
     };
-    if std::fs::metadata(path).map_err(file_error)?.is_file() {
+    let source = open_input("artifact", path)?;
+    if source.metadata().map_err(file_error)?.is_file() {
         return Ok(artifact);
     }
     let mut bytes = Vec::new();
-    let source = std::fs::File::open(path).map_err(file_error)?;
     source
         .take(MAX_PIPED_BYTES + 1)
         .read_to_end(&mut bytes)
