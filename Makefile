@@ -55,12 +55,14 @@ test-packages: packages
 
 lint:
 	$(CARGO) fmt --all -- --check
+	$(CARGO) fmt --manifest-path integration-tests/clients/rust/Cargo.toml -- --check
 	$(CARGO) clippy -j $(JOBS) --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc -j $(JOBS) --workspace --no-deps --document-private-items
 	@.ci/check-dependencies
 
 fmt:
 	$(CARGO) fmt --all
+	$(CARGO) fmt --manifest-path integration-tests/clients/rust/Cargo.toml
 
 # Servers of others that the figures are measured beside. Only the benchmark wants them.
 peers:
