@@ -593,12 +593,18 @@ impl Writer {
 
     /// Appends a constructed element whose content `content` writes.
     pub fn nested(&mut self, tag: u8, content: impl FnOnce(&mut Self)) {
-        self.out.push(tag);
+        self.out.extend_from_slice(&[tag, 0]);
         let start = self.out.len();
         content(self);
         let (octets, count) = length_octets(self.out.len() - start);
-        self.out
-            .splice(start..start, octets.into_iter().take(count));
+        // Most contents are short: then the octet that was kept for the length is all it takes, and nothing moves.
+        if let (Some(kept), Some(first)) = (self.out.get_mut(start - 1), octets.first()) {
+            *kept = *first;
+        }
+        if count > 1 {
+            self.out
+                .splice(start..start, octets.into_iter().take(count).skip(1));
+        }
     }
 
     /// Appends a SEQUENCE.
