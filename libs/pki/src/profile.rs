@@ -473,9 +473,12 @@ fn issuer_of(certificate: &Certificate) -> Result<String, Error> {
             .transpose()
     };
     let [v1, v2] = &ISSUER_ROWS;
-    match (read(v1)?, read(v2)?) {
-        (Some(old), Some(new)) if old != new => Err(Error::Identity(IdentityFault::Issuer)),
-        (_, Some(issuer)) | (Some(issuer), None) if !issuer.is_empty() => Ok(issuer),
-        _ => Err(Error::Identity(IdentityFault::Issuer)),
-    }
+    let issuer = match (read(v1)?, read(v2)?) {
+        (Some(old), Some(new)) if old != new => return Err(Error::Identity(IdentityFault::Issuer)),
+        (_, Some(issuer)) | (Some(issuer), None) if !issuer.is_empty() => issuer,
+        _ => return Err(Error::Identity(IdentityFault::Issuer)),
+    };
+    // As in alternative names: whoever reads a policy or a verdict must see what is compared.
+    check_text("issuer", &issuer).map_err(Error::Identity)?;
+    Ok(issuer)
 }

@@ -13,7 +13,7 @@ use sealwright_pki::{
 use x509_cert::der::{Decode as _, Encode as _};
 
 use crate::forge::{
-    Authority, Forge, NOW, code_signing_authority, extension, key, leaf_usage, name_der,
+    Authority, Forge, NOW, code_signing_authority, extension, key, leaf_usage, name_der, uri,
 };
 use crate::issuance::{issue, workflow_identity};
 
@@ -221,6 +221,28 @@ fn fault(forge: &Forge) -> (&'static str, DerFault) {
     match Certificate::from_der(forge.sign_der(&key())) {
         Err(Error::Malformed { what, fault }) => (what, fault),
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_issuer_with_control_characters_names_nobody() {
+    let signer = key();
+    let row = sealwright_pki::oid::FULCIO_ARC.push_arc(8).unwrap();
+    let issued_by = |issuer: &[u8]| {
+        let value = asn1::encode(tag::UTF8_STRING, issuer);
+        let forge = Forge::leaf("a", signer.public_key())
+            .plus(uri("https://example.com/workload"))
+            .plus(extension(&row, false, &value));
+        Identity::from_certificate(&Certificate::from_der(forge.sign_der(&signer)).unwrap())
+    };
+    assert!(issued_by(b"https://accounts.example.com").is_ok());
+    for issuer in [
+        b"h\x01tps://accounts.example.com".as_slice(),
+        b"https://a\nb",
+        b"\x00",
+    ] {
+        let refused = issued_by(issuer);
+        assert!(matches!(refused, Err(Error::Identity(_))), "{refused:?}");
     }
 }
 
