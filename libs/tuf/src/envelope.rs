@@ -176,11 +176,11 @@ impl<T: Metadata> Envelope<T> {
     /// Fingerprints of the distinct keys of `role` whose signature is valid.
     #[must_use]
     pub fn valid_keys(&self, keys: &BTreeMap<KeyId, Key>, role: &RoleKeys) -> BTreeSet<[u8; 32]> {
-        let authorised = self
-            .signatures
-            .iter()
-            .filter(|signature| role.keyids.contains(&signature.keyid));
-        authorised
+        // A set: whoever is delegated to may list a hundred thousand keys, and sign with as many.
+        let authorised: BTreeSet<&KeyId> = role.keyids.iter().collect();
+        let signatures = self.signatures.iter();
+        signatures
+            .filter(|signature| authorised.contains(&signature.keyid))
             .filter_map(|signature| {
                 let key = keys.get(&signature.keyid)?;
                 self.verified_by(key, &signature.sig)
