@@ -13,7 +13,7 @@ use sealwright_pki::{
 use x509_cert::der::{Decode as _, Encode as _};
 
 use crate::forge::{
-    Authority, Forge, NOW, code_signing_authority, extension, key, leaf_usage, name_der, uri,
+    Authority, Forge, NOW, code_signing_authority, extension, key, leaf_usage, name_der,
 };
 use crate::issuance::{issue, workflow_identity};
 
@@ -231,7 +231,6 @@ fn an_issuer_with_control_characters_names_nobody() {
     let issued_by = |issuer: &[u8]| {
         let value = asn1::encode(tag::UTF8_STRING, issuer);
         let forge = Forge::leaf("a", signer.public_key())
-            .plus(uri("https://example.com/workload"))
             .plus(extension(&row, false, &value));
         Identity::from_certificate(&Certificate::from_der(forge.sign_der(&signer)).unwrap())
     };
