@@ -230,8 +230,7 @@ fn an_issuer_with_control_characters_names_nobody() {
     let row = sealwright_pki::oid::FULCIO_ARC.push_arc(8).unwrap();
     let issued_by = |issuer: &[u8]| {
         let value = asn1::encode(tag::UTF8_STRING, issuer);
-        let forge = Forge::leaf("a", signer.public_key())
-            .plus(extension(&row, false, &value));
+        let forge = Forge::leaf("a", signer.public_key()).plus(extension(&row, false, &value));
         Identity::from_certificate(&Certificate::from_der(forge.sign_der(&signer)).unwrap())
     };
     assert!(issued_by(b"https://accounts.example.com").is_ok());
