@@ -167,7 +167,7 @@ impl SigningSession {
 ///
 /// let changed = Artifact::Bytes(b"releasE".to_vec());
 /// let error = blocking::verify(&bundle, &changed, &root, &policy, NOW).expect_err("it was changed");
-/// assert_eq!((error.verdict(), error.code()), (Verdict::Refused, "DIGEST_MISMATCH"));
+/// assert_eq!((error.verdict(), error.code()), (Verdict::Refused, "SIGNATURE_INVALID"));
 /// # Ok::<(), sealwright_sdk::Error>(())
 /// ```
 ///

@@ -316,12 +316,11 @@ fn a_bundle_never_replaces_what_is_signed_nor_another_bundle() {
 
 #[test]
 fn an_endless_file_is_refused_where_a_short_one_belongs() {
-    let desk = Desk::new();
+    let desk = Desk::with_signature();
     let out = "--bundle out.json --trusted-root root.json";
     for line in [
         format!("sign-blob /dev/zero --identity-token a {out}"),
-        "verify-blob /dev/zero --key artifact --bundle bundle.json --trusted-root root.json"
-            .to_owned(),
+        format!("verify-blob /dev/zero {}", by_jane()),
         "token --issuer http://127.0.0.1:1/oidc --claims /dev/zero".to_owned(),
         "certificate --csr /dev/zero --identity-token a --trusted-root root.json".to_owned(),
         format!("attest-blob --statement /dev/zero --identity-token a {out}"),

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use sealwright_sdk::{Artifact, Error, Failure, ServiceName, Signed, Verdict};
+use sealwright_crypto::{KeyType, PrivateKey};
+use sealwright_sdk::{
+    Artifact, CertificationRequest, Error, Failure, ServiceName, Signed, Verdict,
+};
 
 use serde_json::json;
 
@@ -102,6 +105,22 @@ async fn a_silent_service_costs_bounded_time() {
 }
 
 #[tokio::test]
+async fn all_attempts_together_have_a_limit() {
+    let instance = Instance::start().await;
+    instance.fail(CA, &[Fault::Silence; 10]);
+    let context = instance.context_with(|options| {
+        options.attempt_timeout = Duration::from_secs(600);
+        options.request_timeout = Duration::from_millis(100);
+    });
+    let error = context.keyless(token()).await.expect_err("it is silent");
+    assert_eq!(
+        (error.code(), error.verdict()),
+        ("SERVICE_TIMEOUT", Verdict::Undecided)
+    );
+    assert_eq!(instance.asked(CA), 1, "it was still the first attempt");
+}
+
+#[tokio::test]
 async fn nonsense_is_not_understood() {
     for (path, service) in SERVICES {
         for body in [
@@ -180,6 +199,14 @@ async fn a_lying_authority_gets_no_signature_out_of_us() {
         let instance = Instance::start().await;
         instance.lie(lie);
         let error = sign(&instance).await.expect_err("it lies");
+        let key = PrivateKey::generate(KeyType::EcP256).expect("a key");
+        let request = CertificationRequest::for_key(&key).expect("a request");
+        let certificate = instance.context().certificate(&token(), &request).await;
+        let alone = certificate.expect_err("it lies to whoever wants the certificate alone, too");
+        assert_eq!(
+            (alone.code(), alone.to_string()),
+            (error.code(), error.to_string())
+        );
         assert_eq!(
             blamed(&error),
             ServiceName::CertificateAuthority,

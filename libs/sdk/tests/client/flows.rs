@@ -6,7 +6,10 @@ use sealwright_crypto::{KeyType, MemorySigner, PrivateKey};
 use sealwright_sdk::bundle::policy::PredicateTypes;
 use sealwright_sdk::bundle::verdict::Signer;
 use sealwright_sdk::bundle::{Bundle, IdentityRule, Policy, TrustedKey};
-use sealwright_sdk::{Artifact, TokenProblem, Verdict, signing_algorithm, verify};
+use sealwright_sdk::{
+    Artifact, CertificationRequest, Error, TokenProblem, Verdict, blocking, signing_algorithm,
+    verify,
+};
 use sealwright_testkit::bundle_factory::{EMAIL, ISSUER, statement};
 use serde_json::json;
 
@@ -293,4 +296,64 @@ async fn another_audience_is_the_authoritys_to_accept() {
             .code(),
         "TOKEN_WRONG_AUDIENCE"
     );
+}
+
+#[tokio::test]
+async fn a_certificate_alone_is_for_its_key_and_names_its_log() {
+    let instance = Instance::start().await;
+    let key = PrivateKey::generate(KeyType::EcP384).expect("a key");
+    let request = CertificationRequest::for_key(&key).expect("a request");
+    let issued = instance.context().certificate(&token(), &request).await;
+    let issued = issued.expect("a certificate");
+    assert_eq!((issued.subject(), issued.issuer()), (EMAIL, ISSUER));
+    assert_eq!(issued.certificate().spki_der(), key.public_key().spki_der());
+    assert_eq!(issued.certificate_logs().len(), 1);
+    let chain = sealwright_pki::certificate::parse_pem_chain(&issued.to_pem_chain());
+    let chain = chain.expect("what is written can be read");
+    assert_eq!(&chain[0], issued.certificate());
+    assert!(
+        chain
+            .iter()
+            .all(|certificate| !certificate.is_self_issued()),
+        "no root"
+    );
+    assert_eq!(
+        (instance.asked(TSA), instance.asked(LOG)),
+        (0, 0),
+        "nothing was signed"
+    );
+}
+
+/// A program without a runtime: a thread of its own, beside the one the services run in.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_blocking_client_does_the_same() {
+    let instance = Instance::start().await;
+    let (context, trust, now) = (instance.context(), instance.trust.clone(), instance.now());
+    let inside = blocking::SigningContext::new(instance.context()).keyless(token());
+    let refused = inside.expect_err("it would hold up the runtime");
+    assert!(matches!(refused, Error::InsideRuntime));
+    assert_eq!(instance.asked(CA), 0);
+
+    let program = std::thread::spawn(move || -> Result<usize, Error> {
+        let session = blocking::SigningContext::new(context).keyless(token())?;
+        let artifacts = ["a", "b", "c"].map(|text| Artifact::Bytes(text.into()));
+        let signed = session.sign_all(artifacts.to_vec(), 2)?;
+        for (artifact, signed) in artifacts.iter().zip(&signed) {
+            let signed = signed.as_ref().expect("it signs");
+            let policy = by_jane().blob();
+            blocking::verify(
+                signed.bundle(),
+                artifact,
+                trust.trusted_root(),
+                &policy,
+                now,
+            )?;
+        }
+        session.attest(statement(b"a", "https://example.com/p").into_bytes())?;
+        Ok(signed.len())
+    });
+    let done = tokio::task::spawn_blocking(|| program.join()).await;
+    let done = done.expect("no panic").expect("no panic");
+    assert_eq!(done.expect("it signs and verifies"), 3);
+    assert_eq!(instance.asked(CA), 1, "one certificate for all");
 }
