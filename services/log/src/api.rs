@@ -22,13 +22,14 @@ use sealwright_proto::rekor::v2::{
     self as wire, CreateEntryRequest, EntryBundleRequest, TileRequest, create_entry_request,
 };
 use sealwright_tlog::entry::{API_VERSION, HASHEDREKORD_KIND, VerifierMaterial};
-use sealwright_tlog::tile::{TileId, TileKind, parse_position};
+use sealwright_tlog::tile::TileId;
 use serde::Deserialize;
 
 use crate::cpu::CpuPool;
 use crate::entry::rekor::{Admission, Submission, Verifier};
 use crate::kind::BodyLeaf;
 use crate::log::{Log, Receipt};
+use crate::read::tile_id;
 
 /// Path of the write door.
 const ENTRIES: &str = "/api/v2/log/entries";
@@ -387,8 +388,7 @@ impl Rekor for Rpc {
     ) -> Result<tonic::Response<HttpBody>, tonic::Status> {
         let log = self.log(&request)?;
         let TileRequest { l, n } = request.into_inner();
-        let level = u8::try_from(l).unwrap_or(u8::MAX);
-        let id = tile_id(TileKind::Hashes(level), &n)?;
+        let id = tile_id(&format!("{l}/{n}"))?;
         Ok(tonic::Response::new(log.tile(id).await?))
     }
 
@@ -397,7 +397,7 @@ impl Rekor for Rpc {
         request: tonic::Request<EntryBundleRequest>,
     ) -> Result<tonic::Response<HttpBody>, tonic::Status> {
         let log = self.log(&request)?;
-        let id = tile_id(TileKind::Entries, &request.get_ref().n)?;
+        let id = tile_id(&format!("entries/{}", request.get_ref().n))?;
         Ok(tonic::Response::new(log.tile(id).await?))
     }
 
@@ -411,16 +411,6 @@ impl Rekor for Rpc {
             head.checkpoint,
         )))
     }
-}
-
-fn tile_id(kind: TileKind, position: &str) -> Result<TileId, ServiceError> {
-    let (index, width) = parse_position(position).map_err(|error| {
-        ServiceError::new(
-            Reason::MalformedRequest,
-            format!("Not a tile of this log: {error}"),
-        )
-    })?;
-    Ok(TileId { kind, index, width })
 }
 
 #[cfg(test)]

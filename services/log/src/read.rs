@@ -113,8 +113,7 @@ fn checkpoint(log: &Log) -> Response {
 }
 
 async fn tile(log: &Log, path: &str, headers: &HeaderMap) -> Result<Response, ServiceError> {
-    let id = TileId::parse(&format!("tile/{path}"));
-    let id = id.map_err(|error| malformed(format!("Not a tile of a log: {error}")))?;
+    let id = tile_id(path)?;
     let tile = log.tile(id).await?;
     let tag = entity_tag(log, &tile.id);
     if headers
@@ -130,6 +129,12 @@ async fn tile(log: &Log, path: &str, headers: &HeaderMap) -> Result<Response, Se
         host_http::bytes(StatusCode::OK, OCTETS, tile.bytes),
         tag,
     ))
+}
+
+/// The tile at `path` below `tile/`, whichever door it is asked for at.
+pub(crate) fn tile_id(path: &str) -> Result<TileId, ServiceError> {
+    TileId::parse(&format!("tile/{path}"))
+        .map_err(|error| malformed(format!("Not a tile of a log: {error}")))
 }
 
 /// A tile's name is as good as its content within one log; the key tells logs apart that were made anew under one name.

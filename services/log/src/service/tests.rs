@@ -448,6 +448,56 @@ async fn a_log_can_be_told_to_answer_resubmissions_as_upstream_does() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_log_takes_nothing_more_and_goes_on_being_read() {
+    let mut fixture = Fixture::new();
+    let open = fixture.open().await;
+    let request = hashed_rekord(b"artifact").to_string();
+    post(&open.router(), ENTRIES, request.clone())
+        .await
+        .entry(&fixture.signature_key());
+    open.shutdown().await;
+    for (config, _) in &mut fixture.keys {
+        config.frozen = true;
+    }
+    let frozen = fixture.open().await;
+    let chain = fixture
+        .authority
+        .chain(fixture.authority.precertificate(3).await.certificate());
+    for (path, body) in [
+        (ENTRIES.to_owned(), request),
+        (ENTRIES.to_owned(), "no entry at all".to_owned()),
+        (format!("{CT}/add-pre-chain"), chain_json(&chain)),
+    ] {
+        let refused = post(&frozen.router(), &path, body).await;
+        let found = (refused.status, refused.reason());
+        let expected = (StatusCode::METHOD_NOT_ALLOWED, "LOG_FROZEN".to_owned());
+        assert_eq!(found, expected, "{path}");
+        assert_eq!(refused.header("allow"), "", "nothing is allowed");
+    }
+    let channel = grpc::memory_channel(&HostConfig::default(), frozen.router());
+    let mut log = RekorClient::new(channel.clone());
+    let refused = log.create_entry(CreateEntryRequest::default()).await;
+    let refused = refused.expect_err("frozen");
+    assert_eq!(refused.code(), tonic::Code::Unimplemented);
+    let head = log
+        .get_checkpoint(sealwright_proto::Empty {})
+        .await
+        .expect("a checkpoint");
+    assert!(head.into_inner().data.starts_with(b"log.example\n1\n"));
+    let request = ct_wire::AddChainRequest {
+        log: String::new(),
+        chain,
+    };
+    let refused = CertificateTransparencyClient::new(channel)
+        .add_pre_chain(request)
+        .await;
+    assert_eq!(
+        refused.expect_err("frozen").code(),
+        tonic::Code::Unimplemented
+    );
+}
+
 fn dsse(signatures: usize) -> (Value, PrivateKey) {
     let key = generate(KeyType::EcP256);
     let (payload_type, payload) = ("application/vnd.in-toto+json", br#"{"a":1}"#);
