@@ -107,6 +107,28 @@ mod tests {
     }
 
     #[test]
+    fn the_page_of_errors_has_a_row_for_every_reason_and_no_other() {
+        let page = include_str!("../../../docs/errors.md");
+        let rows: Vec<_> = page
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `"))
+            .collect();
+        let reasons = (1..=200).filter_map(|number| Reason::try_from(number).ok());
+        let mut count = 0;
+        for reason in reasons {
+            let Wire { code, http } = wire(reason);
+            let row = rows
+                .iter()
+                .find(|row| row.starts_with(&format!("{}`", name(reason))));
+            let row = row.unwrap_or_else(|| panic!("{} has no row", name(reason)));
+            let told = format!("({}) | {} |", code as i32, http.as_u16());
+            assert!(row.contains(&told), "{told} in {row}");
+            count += 1;
+        }
+        assert_eq!(rows.len(), count);
+    }
+
+    #[test]
     fn names_carry_no_prefix() {
         assert_eq!(name(Reason::TokenExpired), "TOKEN_EXPIRED");
     }
