@@ -134,7 +134,7 @@ impl Door {
         };
         let handshake = timeout(
             self.shared.limits.header_timeout,
-            tls.acceptor().accept(stream),
+            Box::pin(tls.acceptor().accept(stream)),
         );
         match handshake.await {
             Ok(Ok(stream)) => {
