@@ -1,9 +1,11 @@
 //! Claims about the whole stack, each a test that reads like its claim.
 
+mod answers;
 mod apart;
 mod attacks;
 mod clients;
 mod contract;
+mod crowd;
 mod doors;
 mod grpc;
 mod kill;
