@@ -68,7 +68,7 @@ impl Deployment {
             .arg(&dir)
             .run()?
             .success()?;
-        let view = view(&dir, &provider)?;
+        let view = handed_out(&dir, &provider)?;
         Ok(Self {
             dir,
             address,
@@ -217,8 +217,8 @@ impl std::ops::Deref for Deployment {
     }
 }
 
-/// What the deployment hands out, with the provider that its clients log in at.
-fn view(dir: &Path, provider: &Daemon) -> anyhow::Result<ClientView> {
+/// What a deployment in `dir` hands out, with the provider that its clients log in at.
+pub fn handed_out(dir: &Path, provider: &Daemon) -> anyhow::Result<ClientView> {
     let client = dir.join("trust/client");
     let mut endpoints: Value = serde_json::from_slice(&fs::read(client.join("endpoints.json"))?)?;
     endpoints["oidc"] = provider.endpoints().oidc.clone().into();
@@ -233,7 +233,7 @@ fn port(role: &str, above: u16) -> u16 {
 }
 
 /// A loopback address that no other test uses: process id and a count, below 127.64.0.0/10.
-fn own_address() -> Ipv4Addr {
+pub fn own_address() -> Ipv4Addr {
     static COUNT: AtomicU8 = AtomicU8::new(0);
     // Sixteen deployments a process; two processes whose ids differ by 2^18 do not run tests at the same time.
     let number = (std::process::id() << 4) | u32::from(COUNT.fetch_add(1, Ordering::Relaxed) & 15);

@@ -6,6 +6,7 @@ mod attacks;
 mod clients;
 mod contract;
 mod crowd;
+mod deploy;
 mod doors;
 mod grpc;
 mod kill;
