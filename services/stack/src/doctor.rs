@@ -216,3 +216,50 @@ fn address(dir: &Path) -> Option<SocketAddr> {
         .parse()
         .ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use sealwright_host::Clock as _;
+    use sealwright_host::clock::SystemClock;
+
+    use super::*;
+    use crate::apart::{ApartPlan, init_apart};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn certificates_between_roles_are_warned_of_before_they_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = || "https://sign.example.com".to_owned();
+        let plan = ApartPlan {
+            ca_url: url(),
+            log_url: url(),
+            tsa_url: url(),
+            trust_url: url(),
+            listen: "0.0.0.0:7700".parse().unwrap(),
+            organization: "Example".to_owned(),
+            oidc_issuer: "https://accounts.example.com".to_owned(),
+            oidc_client_id: "sigstore".to_owned(),
+        };
+        init_apart(folder.path(), &plan, &SystemClock::shared())
+            .await
+            .unwrap();
+        let now = SystemClock.unix();
+        let tell = async |at: i64| {
+            let mut out = Vec::new();
+            let sound = doctor(folder.path(), at, &mut out).await.unwrap();
+            (sound, String::from_utf8(out).unwrap())
+        };
+        let about = |told: &str, word: &str| {
+            let lines = told.lines().filter(|line| line.contains("internal.pem"));
+            lines.filter(|line| line.starts_with(word)).count()
+        };
+        let (sound, told) = tell(now).await;
+        assert!(sound && about(&told, "ok") == Role::ALL.len(), "{told}");
+        let (sound, told) = tell(now + 340 * DAY).await;
+        assert!(
+            sound && about(&told, "warning") == Role::ALL.len(),
+            "{told}"
+        );
+        let (sound, told) = tell(now + 366 * DAY).await;
+        assert!(!sound && about(&told, "FAULT") == Role::ALL.len(), "{told}");
+    }
+}
