@@ -20,6 +20,7 @@ pub mod error;
 pub mod issuer;
 mod json;
 pub mod jwks;
+pub mod login;
 pub mod template;
 #[cfg(test)]
 mod testing;
