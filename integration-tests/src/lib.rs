@@ -469,10 +469,20 @@ pub fn signal(id: u32, name: &str) -> anyhow::Result<()> {
 
 /// An HTTP client for plain loopback requests.
 pub fn http() -> reqwest::blocking::Client {
+    http_that_follows(reqwest::redirect::Policy::default())
+}
+
+/// The same, which hands redirects to the test instead of following them.
+pub fn http_without_redirects() -> reqwest::blocking::Client {
+    http_that_follows(reqwest::redirect::Policy::none())
+}
+
+fn http_that_follows(redirects: reqwest::redirect::Policy) -> reqwest::blocking::Client {
     // Fails only when another test came first, which serves as well.
     let _unimportant = rustls::crypto::aws_lc_rs::default_provider().install_default();
     reqwest::blocking::Client::builder()
         .timeout(Duration::from_secs(30))
+        .redirect(redirects)
         .no_proxy()
         .build()
         .expect("plain HTTP needs nothing")

@@ -1,6 +1,6 @@
 //! No web page can obtain a token from the development identity provider.
 
-use sealwright_integration_tests::{Daemon, EMAIL, http};
+use sealwright_integration_tests::{Daemon, EMAIL, http, http_without_redirects};
 use serde_json::{Value, json};
 
 #[test]
@@ -112,10 +112,7 @@ fn an_approved_login_gives_tokens_once_and_only_with_the_verifier() -> anyhow::R
     let verifier = "a-code-verifier-that-is-long-enough-for-rfc-7636-section-4-1";
     let challenge =
         sealwright_crypto::base64::encode_url(&sealwright_crypto::sha256(verifier.as_bytes()));
-    let client = reqwest::blocking::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .build()?;
+    let client = http_without_redirects();
     let code = || -> anyhow::Result<String> {
         let response = client
             .get(format!("{issuer}/auth"))
