@@ -366,12 +366,18 @@ impl IssuedCertificate {
         &self.0.logs
     }
 
-    /// PEM: the certificate, then those that lead to the trusted root, without a root itself, which whoever verifies has to
-    /// have from elsewhere.
+    /// PEM: the certificate, then [`Self::issuers_pem`].
     #[must_use]
     pub fn to_pem_chain(&self) -> String {
-        let below_root = self.0.chain.certificates().iter();
-        pem_chain(below_root.filter(|certificate| !certificate.is_self_issued()))
+        self.0.certificate.to_pem() + &self.issuers_pem()
+    }
+
+    /// PEM: the certificates that lead to the trusted root, the certificate's issuer first, without a root itself, which
+    /// whoever verifies has to have from elsewhere. Empty when the root issued the certificate.
+    #[must_use]
+    pub fn issuers_pem(&self) -> String {
+        let above = self.0.chain.certificates().iter().skip(1);
+        pem_chain(above.filter(|certificate| !certificate.is_self_issued()))
     }
 }
 

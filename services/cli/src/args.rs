@@ -269,6 +269,10 @@ pub(crate) struct Certificate {
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
 
+    /// Where the chain alone goes, in PEM: the certificate's issuers without the certificate, as some tools want them.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) chain_out: Option<PathBuf>,
+
     /// Algorithm of a key that is made, such as ecdsa-sha2-256-nistp256 or rsa-sign-pkcs1-3072-sha256.
     #[arg(long, value_name = "NAME", conflicts_with = "csr")]
     pub(crate) signing_algorithm: Option<String>,

@@ -36,6 +36,9 @@ pub(crate) async fn certificate(
         write_secret("key", path, key.to_pkcs8_pem().as_bytes())?;
     }
     let chain = issued.to_pem_chain();
+    if let Some(path) = &args.chain_out {
+        write_atomically("chain", path, issued.issuers_pem().as_bytes())?;
+    }
     if let Some(path) = &args.out {
         write_atomically("certificate", path, chain.as_bytes())?;
     }
@@ -102,12 +105,17 @@ impl Order {
 /// Refuses a certificate that would replace what it is for.
 fn check_places(args: &Certificate) -> Result<(), Error> {
     let inputs = [("--key", &args.key), ("--csr", &args.csr)];
-    for (flag, input) in inputs {
-        if input.is_some() && args.out == *input {
-            return Err(Error::Input {
-                what: "--out".into(),
-                problem: format!("it is the file of {flag}, which it would replace"),
-            });
+    let outputs = [("--out", &args.out), ("--chain-out", &args.chain_out)];
+    for (output, place) in outputs {
+        let taken = inputs.iter().chain(&outputs[..1]);
+        let taken = taken.filter(|(flag, _)| *flag != output);
+        for (flag, other) in taken {
+            if place.is_some() && place == *other {
+                return Err(Error::Input {
+                    what: output.into(),
+                    problem: format!("it is the file of {flag}, which it would replace"),
+                });
+            }
         }
     }
     Ok(())
