@@ -182,7 +182,8 @@ pub struct Limit {
     /// What it cannot do.
     pub act: Act,
     /// The part of its answer (refusal or error) by which the matrix recognises this very limit. Empty where there is
-    /// no answer: the client offers no such call at all, or ([`Act::Subject`], [`Act::WholeIdentity`]) accepts what it does not look at.
+    /// no answer: the client offers no such call at all, or ([`Act::Subject`], [`Act::WholeIdentity`]) it accepts what
+    /// it does not look at.
     pub shows: &'static str,
     /// Why, in a sentence for the table's footnote.
     pub because: &'static str,

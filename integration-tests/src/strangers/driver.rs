@@ -142,3 +142,55 @@ pub fn done(outcome: Outcome) -> anyhow::Result<()> {
         .map(drop)
         .context("the client did not do as asked")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::strangers::Instance;
+
+    fn answer(script: &str) -> anyhow::Result<Verdict> {
+        let instance = Instance {
+            trust_config: PathBuf::new(),
+            trusted_root: PathBuf::new(),
+            signing_config: PathBuf::new(),
+            tuf: String::new(),
+            tuf_root: PathBuf::new(),
+            issuer: String::new(),
+            ca_tls: None,
+            tls_ca: PathBuf::new(),
+        };
+        let nowhere = Path::new("/nowhere");
+        let call = Call {
+            instance: &instance,
+            trust: Trust::Files,
+            home: nowhere,
+        };
+        let question = Question {
+            bundle: nowhere,
+            artifact: nowhere,
+            identity: "somebody",
+            issuer: "somewhere",
+        };
+        verify(Tool::new("sh").args(["-c", script]), call, question)
+    }
+
+    #[test]
+    fn only_the_exit_code_of_a_refusal_with_a_reason_refuses() -> anyhow::Result<()> {
+        assert_eq!(answer("exit 0")?, Verdict::Accepted);
+        assert_eq!(
+            answer("echo another identity >&2; exit 10")?,
+            Verdict::Refused("another identity".to_owned())
+        );
+        for broken in [
+            "exit 10",
+            "echo no such module >&2; exit 1",
+            "echo usage >&2; exit 2",
+            "kill -9 $$",
+        ] {
+            answer(broken).expect_err(broken);
+        }
+        Ok(())
+    }
+}

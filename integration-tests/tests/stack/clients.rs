@@ -6,8 +6,9 @@ use anyhow::{Context as _, ensure};
 use sealwright_integration_tests::{
     Daemon, EMAIL, Tool, artifact, python, skipped,
     strangers::{
-        self, Call, Client, Instance, Question, Signer, Trust, Verdict,
+        self, Call, Client, Instance, Question, Signer, Statement, Trust, Verdict,
         matrix::{Matrix, Results},
+        ours::Ours,
         table,
     },
     workspace_root,
@@ -65,6 +66,78 @@ fn readme_says(table: &str, complete: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Our client, but for its verdicts, which are always the same.
+#[derive(Debug)]
+struct Stubborn(Verdict);
+
+impl Client for Stubborn {
+    fn name(&self) -> &'static str {
+        "stubborn"
+    }
+
+    fn absent(&self) -> Option<String> {
+        None
+    }
+
+    fn bootstrap(&self, call: Call<'_>) -> anyhow::Result<()> {
+        Ours.bootstrap(call)
+    }
+
+    fn sign(
+        &self,
+        call: Call<'_>,
+        signer: Signer<'_>,
+        artifact: &Path,
+        bundle: &Path,
+    ) -> anyhow::Result<()> {
+        Ours.sign(call, signer, artifact, bundle)
+    }
+
+    fn attest(
+        &self,
+        call: Call<'_>,
+        token: &str,
+        statement: &Statement,
+        bundle: &Path,
+    ) -> anyhow::Result<()> {
+        Ours.attest(call, token, statement, bundle)
+    }
+
+    fn verify(&self, _call: Call<'_>, _question: Question<'_>) -> anyhow::Result<Verdict> {
+        Ok(self.0.clone())
+    }
+
+    fn verify_attestation(
+        &self,
+        _call: Call<'_>,
+        _question: Question<'_>,
+    ) -> anyhow::Result<Verdict> {
+        Ok(self.0.clone())
+    }
+}
+
+/// The matrix finds a verifier that accepts everything and one that refuses everything; so no cell is green for nothing.
+#[test]
+fn a_verifier_that_does_not_look_is_found_out() -> anyhow::Result<()> {
+    let daemon = Daemon::fresh()?;
+    for (verdict, wrong) in [
+        // A changed file, another identity, a part of the identity and another issuer, for both kinds of bundle.
+        (Verdict::Accepted, 8),
+        // What TUF gave, and two bundles each of two signers; what it refuses is then not asked.
+        (Verdict::Refused("no".to_owned()), 5),
+    ] {
+        let clients: Vec<Box<dyn Client>> = vec![Box::new(Ours), Box::new(Stubborn(verdict))];
+        let results = Matrix::new(&daemon, &clients)?.run();
+        let about = |name: &str| {
+            let failures = results.failures.iter();
+            failures.filter(|told| told.starts_with(name)).count()
+        };
+        assert_eq!(about("stubborn"), wrong, "{:#?}", results.failures);
+        assert_eq!(about("sealwright"), 0, "{:#?}", results.failures);
+    }
+    Ok(())
+}
+
 /// The npm packages leave fields that are zero out of a bundle, as proto3 JSON does, so a bundle over the first entry of
 /// a log has no index. Whoever reads proto3 JSON must take it; the Python client does not, and says so.
 #[test]
@@ -96,7 +169,7 @@ fn a_bundle_of_the_first_entry_without_its_index_verifies() -> anyhow::Result<()
         identity: EMAIL,
         issuer: &instance.issuer,
     };
-    let accepted: [&dyn Client; 2] = [&strangers::ours::Ours, &packages];
+    let accepted: [&dyn Client; 2] = [&Ours, &packages];
     for client in accepted {
         assert_eq!(client.verify(call, question)?, Verdict::Accepted);
     }
