@@ -1,8 +1,10 @@
 //! Claims about the whole stack, each a test that reads like its claim.
 
+mod ambient;
 mod answers;
 mod apart;
 mod attacks;
+mod certificate;
 mod clients;
 mod contract;
 mod crowd;
