@@ -19,7 +19,7 @@
 //! | requests being handled | `max_in_flight` | 503 |
 //! | time to handle one | `request_timeout`, or `grpc-timeout` if shorter | 503 |
 //! | time a reader may stall | `write_timeout` | connection cut |
-//! | idle connections | `idle_timeout` | closed |
+//! | idle connections | `idle_timeout`; over HTTP/1.1 `header_timeout`, since the parser counts the wait for the next head | closed |
 //!
 //! A request's body is read before the request counts as in flight and before a handler runs, so a slow sender occupies
 //! memory that is counted but no place among the handlers. Streaming requests are therefore not possible; none of our

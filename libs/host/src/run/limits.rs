@@ -42,7 +42,8 @@ pub struct Limits {
     /// Time a reader may stall.
     #[serde(with = "duration")]
     pub write_timeout: Duration,
-    /// Time a connection may rest without a request.
+    /// Time a connection may rest without a request. Over HTTP/1.1 `header_timeout` ends it earlier where that is shorter,
+    /// since the parser counts the wait for the next head as time to send it.
     #[serde(with = "duration")]
     pub idle_timeout: Duration,
 }
