@@ -33,7 +33,7 @@ const OTHER_FILES: u64 = 512;
 const MAX_GROWTH_KIB: u64 = 11_020 * 32;
 /// Between two drops of a slow sender.
 const DRIP: Duration = Duration::from_millis(500);
-/// By when silent and slow connections are cut: the longest limit is 30 s, for a reader that stalls.
+/// By when all are cut: the longest limit is 30 s, for a reader that stalls.
 const CUT_BY: Duration = Duration::from_secs(60);
 
 /// Ways to be slow. (A reader that stalls over HTTP/1.1 is missing: the kernel takes any answer of this server whole, so it
@@ -303,10 +303,10 @@ async fn stand_at_the_door(
             wait_for(stream, way.drop(), reads);
         }
     }
-    for stream in silent {
+    for stream in silent.into_iter().chain(resting) {
         wait_for(stream, None, true);
     }
-    let standing = left.load(Ordering::Relaxed) + resting.len();
+    let standing = left.load(Ordering::Relaxed);
     println!(
         "{standing} connections stand after {:?}; resident {before} KiB before, {with_silent} KiB with {SILENT} silent ones, \
          {with_resting} KiB with {RESTING} resting ones, {} KiB with all",
@@ -321,22 +321,13 @@ async fn stand_at_the_door(
     };
     let in_time = tokio::time::timeout(CUT_BY, all_cut).await.is_ok();
     println!(
-        "silent and slow ones were cut after {:?}; resident {most} KiB at most",
+        "all were cut after {:?}; resident {most} KiB at most",
         began.elapsed()
     );
     anyhow::ensure!(in_time, "{} are still open", left.load(Ordering::Relaxed));
     anyhow::ensure!(
         most < before + MAX_GROWTH_KIB,
         "from {before} to {most} KiB, more than {MAX_GROWTH_KIB} KiB for the crowd"
-    );
-    // Who rests after an answer has not outstayed its time yet, and is still served.
-    let mut served = 0;
-    for stream in resting.iter().take(100) {
-        served += usize::from(!closed_by_peer(stream).await);
-    }
-    anyhow::ensure!(
-        served == 100,
-        "{served} of 100 resting connections are open"
     );
     Ok(())
 }
