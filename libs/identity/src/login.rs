@@ -34,9 +34,11 @@ use openidconnect::{
 };
 use sealwright_crypto::{constant_time_eq, random_bytes};
 use url::Url;
+use zeroize::Zeroizing;
 
 pub use error::{LoginError, TransportError};
 pub use openidconnect::http;
+pub use url;
 
 use crate::token::{ClaimRules, SignedToken};
 use answer::{Answer, Expected};
@@ -131,15 +133,15 @@ impl LoginOptions {
     }
 }
 
-/// A text that is not printed.
+/// A text that is not printed, and is wiped when it is dropped.
 #[derive(Clone)]
-pub struct Secret(String);
+pub struct Secret(Zeroizing<String>);
 
 impl Secret {
     /// Keeps a secret.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self(Zeroizing::new(text.into()))
     }
 
     /// Gives it away.

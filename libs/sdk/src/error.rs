@@ -8,6 +8,8 @@ use sealwright_bundle::VerifyError;
 use sealwright_bundle::signing_config::SelectionError;
 use sealwright_proto::sealwright::error::v1::Reason;
 
+use crate::login::{self, LoginError};
+
 /// A failure of this crate.
 ///
 /// [`Error::verdict`] sorts all of them into the three answers a script needs; the message says what was wrong, which value,
@@ -95,6 +97,14 @@ pub enum Error {
         problem: AmbientProblem,
         /// What to set so that it does.
         help: String,
+    },
+    /// Nobody logged in.
+    #[error("login at {issuer}: {problem}")]
+    Login {
+        /// The identity provider.
+        issuer: String,
+        /// What happened.
+        problem: LoginError,
     },
     /// A blocking call was made where it would stop other work.
     #[error(
@@ -288,7 +298,7 @@ impl std::fmt::Display for Refusal {
 pub enum TokenProblem {
     /// There is none.
     #[error(
-        "none was given; use --identity-token with a token, a file or -, or set SIGSTORE_ID_TOKEN"
+        "none was given; use --identity-token with a token, a file or -, or set SIGSTORE_ID_TOKEN, or log in: at a terminal, or anywhere with --login-flow browser, device or paste"
     )]
     Missing,
     /// It is no JSON Web Token.
@@ -340,6 +350,7 @@ impl Error {
         match self {
             Self::Input { .. } | Self::InsideRuntime => Verdict::Usage,
             Self::Ambient { problem, .. } => problem.verdict(),
+            Self::Login { problem, .. } => login::verdict(problem),
             Self::File { source, .. } => file_verdict(source.kind()),
             Self::Refused(VerifyError::TrustedRootInvalid { .. }) => Verdict::Undecided,
             Self::Refused(VerifyError::PolicyInvalid { .. })
@@ -369,6 +380,7 @@ impl Error {
             Self::TimestampAuthorityMissing => "NO_TIMESTAMP_AUTHORITY",
             Self::Token(problem) => problem.code(),
             Self::Ambient { problem, .. } => problem.code(),
+            Self::Login { problem, .. } => login::code(problem),
             Self::InsideRuntime => "INSIDE_RUNTIME",
             Self::Service { failure, .. } => failure.code(),
             Self::Sign(_) => "SIGNING_FAILED",

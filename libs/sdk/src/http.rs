@@ -220,6 +220,35 @@ impl Http {
         ))
     }
 
+    /// Sends a request of a login once and brings whatever answer there is. Nothing is tried again, since codes are redeemed
+    /// once, and no trace goes along, since the provider may be a stranger's.
+    pub(crate) async fn once(
+        &self,
+        request: http::Request<Vec<u8>>,
+        limit: usize,
+    ) -> Result<http::Response<Vec<u8>>, Failure> {
+        let patience = self.options.attempt_timeout;
+        let (parts, body) = request.into_parts();
+        let url = parts.uri.to_string();
+        let exchange = async {
+            let client = self.client(&url).map_err(Failure::Address)?;
+            let request = client
+                .request(parts.method, &url)
+                .headers(parts.headers)
+                .body(body);
+            let response = request.send().await.map_err(|error| unreachable(&error))?;
+            let (status, headers) = (response.status(), response.headers().clone());
+            let body = read(response, limit).await?;
+            let mut answer = http::Response::new(body.to_vec());
+            *answer.status_mut() = status;
+            *answer.headers_mut() = headers;
+            Ok(answer)
+        };
+        tokio::time::timeout(patience, exchange)
+            .await
+            .unwrap_or(Err(Failure::Timeout(patience)))
+    }
+
     fn client(&self, url: &str) -> Result<&reqwest::Client, String> {
         let secure = url
             .get(..6)

@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 use crate::ambient::{Ambient, AmbientChoice, Configured, Surroundings};
 use crate::error::{Error, TokenProblem};
 use crate::http::Http;
+use crate::login::{Flow, Login};
 
 /// The audience certificate authorities expect unless they say otherwise.
 pub const DEFAULT_AUDIENCE: &str = "sigstore";
@@ -41,6 +42,8 @@ pub enum TokenSource {
     StandardInput,
     /// What the machine offers: a CI system, a cloud, a workload API.
     Ambient(Ambient),
+    /// Somebody who logs in.
+    Login(Login),
 }
 
 /// What a source needs to obtain a token.
@@ -145,6 +148,7 @@ impl fmt::Debug for TokenSource {
             Self::File(_) => "TokenSource::File",
             Self::StandardInput => "TokenSource::StandardInput",
             Self::Ambient(ambient) => return write!(f, "TokenSource::Ambient({})", ambient.name()),
+            Self::Login(_) => "TokenSource::Login",
         })
     }
 }
@@ -167,15 +171,16 @@ impl TokenSource {
     /// Obtains a token: reads it, or asks for it.
     ///
     /// # Errors
-    /// Those of [`Self::read`], and [`Error::Ambient`].
+    /// Those of [`Self::read`], [`Error::Ambient`] and [`Error::Login`].
     pub async fn obtain(&self, request: &TokenRequest<'_>) -> Result<IdentityToken, Error> {
         match self {
             Self::Ambient(ambient) => ambient.obtain(request).await,
+            Self::Login(login) => login.obtain(request).await,
             Self::Token(_) | Self::File(_) | Self::StandardInput => self.read(),
         }
     }
 
-    /// What it is called in reports: `token`, `file`, `stdin`, or the ambient provider's name.
+    /// What it is called in reports: `token`, `file`, `stdin`, `login`, or the ambient provider's name.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
@@ -183,15 +188,14 @@ impl TokenSource {
             Self::File(_) => "file",
             Self::StandardInput => "stdin",
             Self::Ambient(ambient) => ambient.name(),
+            Self::Login(_) => "login",
         }
     }
 
     /// Whether obtaining it takes somebody's time.
     #[must_use]
     pub fn needs_a_person(&self) -> bool {
-        match self {
-            Self::Token(_) | Self::File(_) | Self::StandardInput | Self::Ambient(_) => false,
-        }
+        matches!(self, Self::Login(login) if login.options.flow != Flow::ClientCredentials)
     }
 
     /// Whether the token is at hand, so that [`Self::read`] answers without asking anybody.
@@ -206,7 +210,7 @@ impl TokenSource {
     /// [`Error::File`] when the file cannot be read, [`Error::Token`] when it holds no token or has to be asked for.
     pub fn read(&self) -> Result<IdentityToken, Error> {
         match self {
-            Self::Ambient(_) => Err(TokenProblem::Missing.into()),
+            Self::Ambient(_) | Self::Login(_) => Err(TokenProblem::Missing.into()),
             Self::Token(token) => Ok(IdentityToken::parse(token)?),
             Self::File(path) => {
                 let file_error = |source| Error::File {

@@ -47,6 +47,7 @@ mod http;
 mod identity;
 mod inspect;
 mod log;
+pub mod login;
 mod mint;
 mod sign;
 mod trace;

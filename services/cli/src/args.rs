@@ -106,7 +106,8 @@ pub(crate) struct SigningArgs {
     pub(crate) compatibility: Compatibility,
 }
 
-/// Who one is. The first that is there counts: --identity-token, --oidc-provider, SIGSTORE_ID_TOKEN, what the machine offers.
+/// Who one is. The first that is there counts: --identity-token, --login-flow, --oidc-provider, SIGSTORE_ID_TOKEN, what the
+/// machine offers, a login.
 #[derive(Debug, Args)]
 pub(crate) struct IdentityArgs {
     /// Identity token, a file that holds one, or - for standard input. SIGSTORE_ID_TOKEN, or what the machine offers, when
@@ -125,6 +126,67 @@ pub(crate) struct IdentityArgs {
     /// Do not ask the machine for an identity token.
     #[arg(long, conflicts_with = "oidc_provider", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
     pub(crate) oidc_disable_ambient_providers: bool,
+
+    #[command(flatten)]
+    pub(crate) login: LoginArgs,
+}
+
+/// How a person logs in.
+#[derive(Debug, Args)]
+pub(crate) struct LoginArgs {
+    /// Log in this way, whatever token the machine has. At a terminal, when nothing else is there: a browser on this machine,
+    /// else a code to enter in any browser, else an address to paste.
+    #[arg(long, value_enum, value_name = "FLOW", alias = "fulcio-auth-flow", conflicts_with_all = ["identity_token", "oidc_provider"])]
+    pub(crate) login_flow: Option<LoginFlow>,
+
+    /// Identity provider to log in with; the signing configuration's when left out.
+    #[arg(long, value_name = "URL")]
+    pub(crate) oidc_issuer: Option<String>,
+
+    /// What the provider knows this client by.
+    #[arg(long, value_name = "ID", default_value = "sigstore")]
+    pub(crate) oidc_client_id: String,
+
+    /// File with the secret that the provider gave this client.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) oidc_client_secret_file: Option<PathBuf>,
+
+    /// Address that the browser is sent back to, where the provider knows only one, such as
+    /// http://localhost:8080/auth/callback.
+    #[arg(long, value_name = "URL")]
+    pub(crate) oidc_redirect_url: Option<String>,
+
+    /// Scopes to ask for; openid is always among them.
+    #[arg(
+        long,
+        value_name = "SCOPE",
+        value_delimiter = ',',
+        default_value = "email"
+    )]
+    pub(crate) oidc_scope: Vec<String>,
+
+    /// Which of its own providers a federating one (dex) shall ask.
+    #[arg(long, value_name = "ID")]
+    pub(crate) oidc_connector_id: Option<String>,
+}
+
+/// The ways of logging in, under our names and cosign's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LoginFlow {
+    /// Whatever suits the machine.
+    Auto,
+    /// A browser on this machine.
+    #[value(alias = "normal")]
+    Browser,
+    /// A code to enter in any browser.
+    Device,
+    /// Any browser, whose last address is pasted here.
+    Paste,
+    /// No person: the client is a service account with a secret.
+    #[value(name = "client-credentials", alias = "client_credentials")]
+    ClientCredentials,
+    /// No login: a token is there.
+    Token,
 }
 
 /// Flags of cosign that name what happens here anyway.

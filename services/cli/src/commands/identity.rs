@@ -8,7 +8,7 @@ use sealwright_sdk::{
 };
 
 use crate::args::{IdentityArgs, TrustArgs};
-use crate::commands::trust;
+use crate::commands::{login, trust};
 use crate::environment::Environment;
 
 /// What a person who logs in is given: more than the five minutes that the login itself waits.
@@ -29,10 +29,9 @@ impl Source {
         trust: &TrustArgs,
         environment: &Environment,
     ) -> Result<Self, Error> {
-        let explicit = args
-            .identity_token
-            .as_deref()
-            .map(TokenSource::from_argument);
+        let given = args.identity_token.as_deref();
+        let login = login::of(&args.login, environment)?;
+        let explicit = given.map(TokenSource::from_argument).or(login.named);
         let ambient = match &args.oidc_provider {
             Some(name) => AmbientChoice::Only(name.clone()),
             None if args.oidc_disable_ambient_providers => AmbientChoice::Off,
@@ -47,7 +46,7 @@ impl Source {
             explicit,
             ambient,
             configured,
-            interactive: None,
+            interactive: login.last_resort,
         };
         let source = order.choose(&environment.surroundings)?;
         let at_hand = source.is_at_hand().then(|| source.read()).transpose()?;

@@ -3,6 +3,7 @@
 mod bundle;
 mod certificate;
 mod identity;
+mod login;
 mod sign;
 mod token;
 mod trust;
