@@ -326,7 +326,11 @@ async fn session(
     // Whatever can be wrong with key or token is found before the network is needed.
     let signer = match &args.key {
         Some(path) => Signer::Key(read_key(path)?),
-        None => Signer::Identity(Source::choose(&args.identity, &args.trust, environment)?),
+        None => Signer::Identity(Box::new(Source::choose(
+            &args.identity,
+            &args.trust,
+            environment,
+        )?)),
     };
     let mut context = context(&args.trust, args.signing_config.as_deref(), environment).await?;
     if let Some(name) = &args.signing_algorithm {
@@ -349,7 +353,7 @@ async fn session(
 /// Who signs.
 enum Signer {
     Key(PrivateKey),
-    Identity(Source),
+    Identity(Box<Source>),
 }
 
 /// Trust material and services.
