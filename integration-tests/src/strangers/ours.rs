@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::bail;
 
 use super::{
-    Act, Call, Client, Limit, PREDICATE_TYPE, Question, Signer, Statement, Trust, Verdict,
+    Call, Client, PREDICATE_TYPE, Question, Signer, Statement, Trust, Verdict,
     browser::with_browser, driver::done,
 };
 use crate::Tool;
@@ -58,21 +58,6 @@ impl Client for Ours {
 
     fn absent(&self) -> Option<String> {
         None
-    }
-
-    fn limits(&self) -> &'static [Limit] {
-        &[
-            Limit {
-                act: Act::LoginBrowser,
-                shows: "unexpected argument '--fulcio-auth-flow'",
-                because: "has no interactive login yet",
-            },
-            Limit {
-                act: Act::LoginDevice,
-                shows: "unexpected argument '--fulcio-auth-flow'",
-                because: "has no interactive login yet",
-            },
-        ]
     }
 
     fn bootstrap(&self, call: Call<'_>) -> anyhow::Result<()> {
