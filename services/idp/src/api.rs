@@ -15,17 +15,18 @@ use sealwright_host::{Reason, ServiceError, SharedClock};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::claims::{Grant, MintRequest, TOKEN_LIFETIME_SECONDS, is_email};
+use crate::approval;
+use crate::claims::{Grant, MintRequest, TOKEN_LIFETIME_SECONDS};
 use crate::flow::{
-    Answer, Authorization, AuthorizationError, DEVICE_INTERVAL_SECONDS, DEVICE_LIFETIME_SECONDS,
-    Logins, Redirect,
+    Authorization, AuthorizationError, DEVICE_INTERVAL_SECONDS, DEVICE_LIFETIME_SECONDS, Logins,
+    Redirect,
 };
 use crate::guard::{Guard, Refusal};
 use crate::key::SigningKey;
 use crate::oauth::{OAuthError, Parameters, authenticate_client, no_store};
 use crate::page;
 
-const MAX_BODY_BYTES: usize = 64 * 1024;
+pub(crate) const MAX_BODY_BYTES: usize = 64 * 1024;
 const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 /// Letters of a user code: no vowels, so no words, and nothing that looks like a digit (RFC 8628 section 6.1).
 const USER_CODE_LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
@@ -45,7 +46,7 @@ pub(crate) struct Provider {
     pub(crate) logins: Mutex<Logins>,
 }
 
-type Shared = State<Arc<Provider>>;
+pub(crate) type Shared = State<Arc<Provider>>;
 
 /// All routes, each with its 405.
 pub(crate) fn router(provider: Arc<Provider>) -> Router {
@@ -63,22 +64,16 @@ pub(crate) fn router(provider: Arc<Provider>) -> Router {
         .route(&format!("{base}/auth"), reading(get(authorize)))
         .route(
             &format!("{base}/auth/approve"),
-            writing(post(approve_authorization)),
+            writing(post(approval::authorization)),
         )
         .route(&format!("{base}/token"), writing(post(token)))
         .route(&format!("{base}/device/code"), writing(post(start_device)))
         .route(&format!("{base}/device"), reading(get(device_page)))
         .route(
             &format!("{base}/device/approve"),
-            writing(post(approve_device)),
+            writing(post(approval::device)),
         )
         .route(&format!("{base}/mint"), writing(post(mint)))
-        .route(
-            &format!("{base}/page.js"),
-            reading(get(|| {
-                asset("text/javascript; charset=utf-8", page::SCRIPT)
-            })),
-        )
         .route(
             &format!("{base}/page.css"),
             reading(get(|| asset("text/css; charset=utf-8", page::STYLE))),
@@ -116,7 +111,7 @@ async fn asset(content_type: &'static str, text: &'static str) -> Response {
 }
 
 impl Provider {
-    fn logins(&self) -> MutexGuard<'_, Logins> {
+    pub(crate) fn logins(&self) -> MutexGuard<'_, Logins> {
         // Every change of the stores is one call, so a panic elsewhere leaves nothing half done.
         self.logins.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -148,7 +143,7 @@ impl Provider {
     }
 
     /// Turns an approval into the code, and says where it goes.
-    fn approve(
+    pub(crate) fn approve(
         &self,
         request: Authorization,
         email: String,
@@ -278,7 +273,18 @@ fn ask(provider: &Provider, request: Authorization) -> Response {
         .logins()
         .wait(id.clone(), request, provider.clock.unix());
     match waiting {
-        Ok(()) => page::login(&provider.base, &id, hint.as_deref()),
+        Ok(()) => {
+            let waiting = page::Waiting {
+                id: &id,
+                redirect: &redirect,
+            };
+            page::login(
+                &provider.base,
+                &waiting,
+                hint.as_deref().unwrap_or(""),
+                None,
+            )
+        }
         Err(error) => redirect_error(&provider.base, &redirect, state.as_deref(), &error),
     }
 }
@@ -302,11 +308,15 @@ fn redirect_error(
     }
 }
 
-fn see_other(location: &str) -> Response {
+pub(crate) fn see_other(location: &str) -> Response {
     no_store(SeeOther::to(location).into_response())
 }
 
-fn callback(mut url: url::Url, parameters: &[(&str, &str)], state: Option<&str>) -> String {
+pub(crate) fn callback(
+    mut url: url::Url,
+    parameters: &[(&str, &str)],
+    state: Option<&str>,
+) -> String {
     let mut query = url.query_pairs_mut();
     query.extend_pairs(parameters);
     if let Some(state) = state {
@@ -316,40 +326,8 @@ fn callback(mut url: url::Url, parameters: &[(&str, &str)], state: Option<&str>)
     url.into()
 }
 
-/// The body of both approval doors.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ApprovalBody {
-    request: Option<String>,
-    user_code: Option<String>,
-    email: Option<String>,
-    #[serde(default)]
-    deny: bool,
-}
-
-impl ApprovalBody {
-    fn answer(&self) -> Result<Answer, ServiceError> {
-        let malformed = |problem: String| ServiceError::new(Reason::MalformedRequest, problem);
-        match (self.deny, &self.email) {
-            (true, None) => Ok(Answer::Deny),
-            (true, Some(_)) => Err(malformed(
-                "Both email and deny were sent; send one of them".into(),
-            )),
-            (false, Some(email)) if is_email(email) => Ok(Answer::Approve {
-                email: email.clone(),
-            }),
-            (false, email) => {
-                let given = email.as_deref().unwrap_or("");
-                Err(malformed(format!(
-                    "email {given:?} is not an e-mail address; give one such as dev@example.com"
-                )))
-            }
-        }
-    }
-}
-
 /// Reads a JSON body behind the full guard.
-async fn intended_json<T: for<'a> Deserialize<'a>>(
+pub(crate) async fn intended_json<T: for<'a> Deserialize<'a>>(
     provider: &Provider,
     parts: &Parts,
     body: Body,
@@ -361,62 +339,6 @@ async fn intended_json<T: for<'a> Deserialize<'a>>(
     answers::expect_content_type(&parts.headers, &[answers::JSON])?;
     let body = answers::read_body(&parts.headers, body, MAX_BODY_BYTES).await?;
     answers::parse_json(&body)
-}
-
-async fn approve_authorization(
-    State(provider): Shared,
-    request: Request,
-) -> Result<Response, ServiceError> {
-    let (parts, body) = request.into_parts();
-    let body: ApprovalBody = intended_json(&provider, &parts, body).await?;
-    let answer = body.answer()?;
-    let id = body.request.unwrap_or_default();
-    let request = provider.logins().take_request(&id, provider.clock.unix());
-    let request = request.ok_or_else(|| {
-        answers::not_found("such login; it expired or was answered, so start again")
-    })?;
-    let answered = match answer {
-        Answer::Approve { email } => match provider.approve(request, email).map_err(busy)? {
-            (Redirect::OutOfBand, code, _) => json!({ "code": code }),
-            (Redirect::Loopback(url), code, state) => {
-                json!({ "location": callback(*url, &[("code", &code)], state.as_deref()) })
-            }
-        },
-        Answer::Deny => match request.redirect {
-            Redirect::OutOfBand => json!({}),
-            Redirect::Loopback(url) => {
-                let parameters = [
-                    ("error", "access_denied"),
-                    ("error_description", "the person refused"),
-                ];
-                json!({ "location": callback(*url, &parameters, request.state.as_deref()) })
-            }
-        },
-    };
-    Ok(no_store(answers::json(StatusCode::OK, &answered)))
-}
-
-fn busy(error: OAuthError) -> ServiceError {
-    ServiceError::new(Reason::Overloaded, error.description)
-}
-
-async fn approve_device(
-    State(provider): Shared,
-    request: Request,
-) -> Result<Response, ServiceError> {
-    let (parts, body) = request.into_parts();
-    let body: ApprovalBody = intended_json(&provider, &parts, body).await?;
-    let answer = body.answer()?;
-    let user_code = body.user_code.unwrap_or_default();
-    let known = provider
-        .logins()
-        .answer_device(&user_code, answer, provider.clock.unix());
-    if !known {
-        return Err(answers::not_found(
-            "device waiting with this code; it expired, was answered, or the code has a typing error",
-        ));
-    }
-    Ok(no_store(answers::json(StatusCode::OK, &json!({}))))
 }
 
 /// RFC 6749 section 4.1.3 and RFC 8628 section 3.4.
@@ -507,7 +429,8 @@ async fn device_page(
         return page::refusal(&provider.base, StatusCode::FORBIDDEN, &refusal.to_string());
     }
     let parameters = Parameters::parse(query.unwrap_or_default().as_bytes());
-    page::device(&provider.base, parameters.get("user_code").unwrap_or(""))
+    let user_code = parameters.get("user_code").unwrap_or("");
+    page::device(&provider.base, user_code, "", None)
 }
 
 /// The door `sealwright token` uses: any claims, signed.

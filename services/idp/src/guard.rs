@@ -1,13 +1,14 @@
 //! What keeps a web page away from the tokens.
 //!
 //! A developer's browser can reach this provider, so every page the developer visits can make the browser send requests to
-//! it. Three checks stop that, each for a different attack:
+//! it. Checks stop that, each for a different attack:
 //!
 //! - `Host` must be ours, which stops DNS rebinding: the page's own name then points at us, and the browser says so;
 //! - `Origin` and `Sec-Fetch-Site`, when sent, must be same-origin (or `none`, a person's own navigation), which stops plain
 //!   cross-site requests;
 //! - a custom header must be present, which no HTML form can send and which a script may send across origins only after a
-//!   CORS preflight, and we never answer one.
+//!   CORS preflight, and we never answer one. The provider's own forms, which need no script, cannot send it; from them an
+//!   `Origin` that is ours must be there, which browsers send with every POST and no page can choose.
 
 use http::HeaderMap;
 use http::header::{HOST, ORIGIN};
@@ -40,6 +41,10 @@ pub(crate) enum Refusal {
         "the header {INTENT_HEADER} is missing; send it with any value, so that no web form can make this request"
     )]
     IntentMissing,
+    #[error(
+        "the form came without an Origin, so nothing says that this provider's own page sent it; use a browser that sends one"
+    )]
+    OriginMissing,
 }
 
 /// The checks, for one issuer.
@@ -86,6 +91,15 @@ impl Guard {
         match parts.headers.get(INTENT_HEADER) {
             Some(value) if !value.is_empty() => Ok(()),
             _ => Err(Refusal::IntentMissing),
+        }
+    }
+
+    /// [`Guard::same_origin`], and a browser says that the form is one of our own pages'.
+    pub(crate) fn own_form(&self, parts: &Parts) -> Result<(), Refusal> {
+        self.same_origin(parts)?;
+        match parts.headers.contains_key(ORIGIN) {
+            true => Ok(()),
+            false => Err(Refusal::OriginMissing),
         }
     }
 
@@ -256,6 +270,22 @@ mod tests {
             guard().intended(&parts(&[("host", "localhost"), (INTENT_HEADER, "1")])),
             Ok(())
         );
+    }
+
+    #[test]
+    fn a_form_comes_from_our_own_page() {
+        let own = [
+            ("host", "localhost:7700"),
+            ("origin", "http://localhost:7700"),
+        ];
+        assert_eq!(guard().own_form(&parts(&own)), Ok(()));
+        let (host, _) = own.split_at(1);
+        assert_eq!(guard().own_form(&parts(host)), Err(Refusal::OriginMissing));
+        let foreign = [own[0], ("origin", "http://evil.test")];
+        assert!(matches!(
+            guard().own_form(&parts(&foreign)),
+            Err(Refusal::ForeignOrigin { .. })
+        ));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! signing key alone is kept on disk (`key.rs`).
 
 mod api;
+mod approval;
 mod claims;
 mod error;
 mod flow;

@@ -361,6 +361,81 @@ async fn the_person_can_refuse() {
 }
 
 #[tokio::test]
+async fn the_forms_need_no_script_and_say_what_is_wrong_beside_the_field() {
+    let instance = instance(None).await;
+    let page = instance
+        .get(&auth_path("http://localhost:5/callback"), &[])
+        .await;
+    let policy = page.headers()["content-security-policy"].clone();
+    let policy = policy.to_str().expect("ASCII");
+    assert!(
+        policy.contains("form-action 'self' http://localhost:5;"),
+        "{policy}"
+    );
+    let (_, html) = text_of(page).await;
+    assert!(!html.contains("script"), "{html}");
+    let id = html
+        .split("name=\"request\" value=\"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next())
+        .expect("a request id");
+    let own = [
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("origin", "http://127.0.0.1:7700"),
+        ("sec-fetch-site", "same-origin"),
+    ];
+    let send = |path: &'static str, body: String| {
+        let request = request("POST", path, &own, &body);
+        instance.send(request)
+    };
+    let wrong = format!("request={id}&email=%3Cme&answer=approve");
+    let (status, html) = text_of(send("/oidc/auth/approve", wrong).await).await;
+    assert_eq!(status, 422);
+    for needed in [
+        "<title>Not yet: ",
+        "id=\"email-problem\"",
+        "aria-describedby=\"email-problem\"",
+        "value=\"&lt;me\"",
+    ] {
+        assert!(html.contains(needed), "{needed}: {html}");
+    }
+    let right = format!("request={id}&email=me%40example.com&answer=approve");
+    let answer = send("/oidc/auth/approve", right.clone()).await;
+    assert_eq!(answer.status(), 303);
+    assert!(query(&location(&answer), "code").is_some());
+    assert_eq!(send("/oidc/auth/approve", right).await.status(), 404);
+
+    let unknown = "user_code=BBBB-BBBB&email=me%40example.com&answer=approve";
+    let (status, html) = text_of(send("/oidc/device/approve", unknown.into()).await).await;
+    assert_eq!(status, 422);
+    assert!(html.contains("id=\"user_code-problem\""), "{html}");
+}
+
+#[tokio::test]
+async fn a_form_of_another_page_is_refused() {
+    let instance = instance(None).await;
+    for path in ["/oidc/auth/approve", "/oidc/device/approve"] {
+        for origin in [
+            &[][..],
+            &[("origin", "null")],
+            &[("origin", "http://evil.test")],
+            &[
+                ("origin", "http://127.0.0.1:7700"),
+                ("sec-fetch-site", "cross-site"),
+            ],
+        ] {
+            let mut headers = vec![("content-type", "application/x-www-form-urlencoded")];
+            headers.extend(origin);
+            let body = "user_code=BBBB-BBBB&email=me%40example.com";
+            let (status, html) =
+                text_of(instance.send(request("POST", path, &headers, body)).await).await;
+            assert_eq!(status, 403, "{path} {origin:?}");
+            assert!(html.contains("cannot go on"), "{html}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_code_can_be_carried_over_by_hand() {
     let instance = instance(Some("dev@example.com")).await;
     let (status, html) = text_of(
