@@ -195,12 +195,28 @@ pub async fn log_in(
     person: &dyn Person,
     now: i64,
 ) -> Result<Secret, LoginError> {
+    let pause = |interval| -> Pending<'static, ()> { Box::pin(tokio::time::sleep(interval)) };
+    log_in_pausing(options, circumstances, transport, person, now, &pause).await
+}
+
+/// How time passes between two polls.
+type Pause<'a> = &'a (dyn Fn(Duration) -> Pending<'static, ()> + Send + Sync);
+
+async fn log_in_pausing(
+    options: &LoginOptions,
+    circumstances: Circumstances,
+    transport: &dyn Transport,
+    person: &dyn Person,
+    now: i64,
+    pause: Pause<'_>,
+) -> Result<Secret, LoginError> {
     let provider = Provider::discover(&options.issuer, transport).await?;
     let login = Login {
         options,
         client: provider.client(options),
         provider,
         transport,
+        pause,
     };
     let granted = match login.flow(circumstances)? {
         Flow::Device => login.by_device(person).await,
@@ -217,6 +233,7 @@ struct Login<'a> {
     provider: Provider,
     client: Client,
     transport: &'a dyn Transport,
+    pause: Pause<'a>,
 }
 
 /// What the token endpoint gave, and the nonce that must be in it.
@@ -346,7 +363,7 @@ impl Login<'_> {
             .set_time_fn(|| UNIX_EPOCH.into())
             .request_async(
                 &http,
-                |interval| tokio::time::sleep(interval.max(MIN_INTERVAL)),
+                |interval| (self.pause)(interval.max(MIN_INTERVAL)),
                 Some(MIN_INTERVAL),
             );
         let limit = self.options.patience.min(details.expires_in());
