@@ -12,6 +12,7 @@ mod deploy;
 mod doors;
 mod grpc;
 mod kill;
+mod login;
 mod openssl;
 mod provider;
 mod refusals;
