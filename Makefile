@@ -9,6 +9,8 @@ VENV := .venv
 CLIENTS := sigstore==4.5.1 tuf==7.0.1 rfc3161-client==1.0.9
 # Their npm sisters, pinned by the lock file there; Node comes with them, since they want a newer one than Debian has.
 JS := integration-tests/clients/js
+# An identity provider that is not ours, for logins.
+PROVIDER := integration-tests/clients/provider
 
 .PHONY: help demo test soak bench peers setup packages lint fmt clean
 
@@ -28,7 +30,7 @@ test: setup
 	$(CARGO) test -j $(JOBS) --workspace
 	@.ci/test-summary
 
-setup: packages test-packages $(VENV)/.clients js-client
+setup: packages test-packages $(VENV)/.clients js-client foreign-provider
 	@.ci/clients cosign java rust
 
 $(VENV)/.clients: Makefile
@@ -44,6 +46,15 @@ js-client:
 
 $(JS)/node_modules/.installed: $(JS)/package-lock.json
 	npm ci --prefix $(JS) --silent
+	@touch $@
+
+.PHONY: foreign-provider
+foreign-provider:
+	@if command -v npm >/dev/null 2>&1; then $(MAKE) --no-print-directory $(PROVIDER)/node_modules/.installed; \
+	else echo "npm is missing: the foreign identity provider is not installed"; fi
+
+$(PROVIDER)/node_modules/.installed: $(PROVIDER)/package-lock.json
+	npm ci --prefix $(PROVIDER) --silent
 	@touch $@
 
 packages:
@@ -77,4 +88,4 @@ soak:
 
 clean:
 	$(CARGO) clean
-	rm -rf $(VENV) $(JS)/node_modules
+	rm -rf $(VENV) $(JS)/node_modules $(PROVIDER)/node_modules
