@@ -95,7 +95,7 @@ pub(crate) struct SigningArgs {
     pub(crate) identity: IdentityArgs,
 
     /// Private key file in PEM (PKCS#8, SEC1 or PKCS#1), instead of an identity.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["identity_token", "audience", "oidc_provider"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["identity_token", "audience", "oidc_provider", "login_flow"])]
     pub(crate) key: Option<PathBuf>,
 
     /// Algorithm of the short-lived key, such as ecdsa-sha2-256-nistp256 or ed25519-ph.
@@ -136,7 +136,13 @@ pub(crate) struct IdentityArgs {
 pub(crate) struct LoginArgs {
     /// Log in this way, whatever token the machine has. At a terminal, when nothing else is there: a browser on this machine,
     /// else a code to enter in any browser, else an address to paste.
-    #[arg(long, value_enum, value_name = "FLOW", alias = "fulcio-auth-flow", conflicts_with_all = ["identity_token", "oidc_provider"])]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FLOW",
+        alias = "fulcio-auth-flow",
+        conflicts_with = "oidc_provider"
+    )]
     pub(crate) login_flow: Option<LoginFlow>,
 
     /// Identity provider to log in with; the signing configuration's when left out.
@@ -539,6 +545,9 @@ mod tests {
             "--key k --identity-token t",
             "--key k --oidc-provider spiffe",
             "--identity-token t --oidc-provider spiffe",
+            "--key k --login-flow device",
+            "--oidc-provider spiffe --login-flow device",
+            "--login-flow nothing",
             "--oidc-provider spiffe --oidc-disable-ambient-providers",
         ] {
             assert!(parse(&format!("{sign} {rest}")).is_err(), "{rest}");
@@ -546,6 +555,10 @@ mod tests {
         for rest in [
             "--oidc-disable-ambient-providers",
             "--oidc-disable-ambient-providers=false",
+            "--login-flow auto --oidc-issuer u --oidc-client-id i --oidc-redirect-url r",
+            "--fulcio-auth-flow normal --oidc-client-secret-file f",
+            "--fulcio-auth-flow client_credentials",
+            "--fulcio-auth-flow token --identity-token t",
         ] {
             assert!(parse(&format!("{sign} {rest}")).is_ok(), "{rest}");
         }

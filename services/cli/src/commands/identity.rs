@@ -31,6 +31,12 @@ impl Source {
     ) -> Result<Self, Error> {
         let given = args.identity_token.as_deref();
         let login = login::of(&args.login, environment)?;
+        if given.is_some() && login.named.is_some() {
+            return Err(Error::Input {
+                what: "--login-flow".into(),
+                problem: "--identity-token gives a token already; leave one of them out".into(),
+            });
+        }
         let explicit = given.map(TokenSource::from_argument).or(login.named);
         let ambient = match &args.oidc_provider {
             Some(name) => AmbientChoice::Only(name.clone()),
