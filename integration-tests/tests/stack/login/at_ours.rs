@@ -195,6 +195,7 @@ fn an_issuer_that_cannot_be_used_is_told_before_anybody_logs_in() -> anyhow::Res
     let desk = Desk::new(&[])?;
     for (flags, code, wanted) in [
         (&["--oidc-issuer=http://issuer.example"][..], 2, "https"),
+        (&["--identity-token=token.jwt"], 2, "leave one of them out"),
         (&["--oidc-issuer=http://127.0.0.1:1"], 3, "unreachable"),
         (&["--oidc-redirect-url=nowhere"], 2, "--oidc-redirect-url"),
         (
