@@ -146,7 +146,7 @@ impl SigningSession {
     }
 }
 
-/// [`crate::verify`], waiting for the artifact to be read.
+/// [`crate::verify()`], waiting for the artifact to be read.
 ///
 /// ```
 /// use sealwright_sdk::bundle::{Bundle, IdentityRule, Policy, TrustedRoot};
@@ -210,7 +210,7 @@ pub fn init_profile(
     wait(profile.init(http, url, root, now))
 }
 
-/// [`crate::mint`].
+/// [`crate::mint()`].
 ///
 /// # Errors
 /// Its, and [`Error::InsideRuntime`].
