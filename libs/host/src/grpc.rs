@@ -18,12 +18,10 @@ use tonic::server::NamedService;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
-use crate::run::{HostConfig, MemoryServer};
+use crate::run::{ACCEPT_PAUSE, HostConfig, MemoryServer};
 
 /// How much one direction of an in-memory connection holds before the writer waits.
 const DUPLEX_BYTES: usize = 64 * 1024;
-/// How long to wait when the process is out of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Adds a tonic service to a router at `/<package>.<Service>/...`.
 ///
@@ -108,7 +106,7 @@ pub fn serve_socket(config: &HostConfig, path: &Path, router: Router) -> io::Res
             match accepted {
                 Ok((stream, _)) => server.accept(stream),
                 Err(error) => {
-                    tracing::warn!(%error, "a connection to the control socket could not be accepted");
+                    tracing::warn!(%error, "a connection to a local socket could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -143,5 +141,5 @@ pub fn socket_channel(path: &Path) -> Channel {
         let path = path.clone();
         async move { UnixStream::connect(path).await.map(TokioIo::new) }
     });
-    Endpoint::from_static("http://control.invalid").connect_with_connector_lazy(connector)
+    Endpoint::from_static("http://socket.invalid").connect_with_connector_lazy(connector)
 }

@@ -54,6 +54,7 @@ use crate::metrics::Registry;
 use crate::telemetry::TelemetryConfig;
 use crate::tls::{Reloads, ServerTls, TlsConfig, TlsError};
 
+pub(crate) use connection::ACCEPT_PAUSE;
 pub use crowd::Networks;
 pub use limits::Limits;
 

@@ -38,7 +38,7 @@ const STREAM_WINDOW: u32 = 1 << 20;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long to wait when the process is out of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How often it is looked whether a connection that has said nothing has had its time.
 const SILENCE_TICK: Duration = Duration::from_secs(1);
 /// How long a connection that was asked to close may take.
