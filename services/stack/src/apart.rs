@@ -16,7 +16,6 @@ use sealwright_crypto::{KeyType, Signer as _};
 use sealwright_host::SharedClock;
 use sealwright_host::config::ConfigError;
 use sealwright_host::metrics::Registry;
-use sealwright_pki::Certificate;
 use sealwright_trust::ceremony::{self, OfflineKeys, Roles};
 
 use crate::assemble;
@@ -24,12 +23,14 @@ use crate::config::{self, CONFIG_FILE, DESCRIBE, Role, SUBMIT};
 use crate::endpoints::{Endpoints, base_url};
 use crate::error::Error;
 use crate::files::{self, Readers};
-use crate::init::{CT_LOG, SIGNATURE_LOG, issuer_section, issuer_url, quoted};
+use crate::init::{
+    CT_LOG, DRAFT, OPTIONS_OF_HOST, SIGNATURE_LOG, issuer_section, issuer_url, quoted, tsa_section,
+};
 use crate::internal::{self, AUTHORITY_FILE, IDENTITY_FILE, name_of};
 use crate::keys::KeyRing;
 use crate::place::{Kind, Place};
 
-/// Roles listen to clients this far above the port of the plan, in the order of [`Role::ALL`], ...
+/// Roles listen to clients this far above the port of the plan, in the order of [`Role::IN_PORT_ORDER`], ...
 const PUBLIC_PORTS: u16 = 1;
 /// ... and to each other this far above.
 const INTERNAL_PORTS: u16 = 11;
@@ -95,14 +96,7 @@ pub async fn init_apart(dir: &Path, plan: &ApartPlan, clock: &SharedClock) -> Re
     ring(&log).online("log", KeyType::Ed25519)?;
     let ct_key = ring(&log).online("ct_log", KeyType::EcP256)?;
     let online = ring(&trust).online("tuf_online", KeyType::EcP256)?;
-    let text = ct_key.public_key().to_pem();
-    files::write_atomically(&ca.path("keys/ct_log.pub"), text.as_bytes(), Readers::All)?;
-    let root = authority
-        .chain
-        .last()
-        .map(Certificate::to_pem)
-        .unwrap_or_default();
-    files::write_atomically(&log.path("keys/ca_root.pem"), root.as_bytes(), Readers::All)?;
+    KeyRing::exchange_public(&authority, ct_key.as_ref(), &ca, &log)?;
     let authority = ring(&ca).internal_authority()?;
     for (role, place) in places {
         internal::equip(place.dir(), role, &authority, now)?;
@@ -113,7 +107,7 @@ pub async fn init_apart(dir: &Path, plan: &ApartPlan, clock: &SharedClock) -> Re
     // A configuration gets its name when everything it needs is there: what is cut short before is completed by another
     // `init`.
     for (role, place) in places {
-        let draft = place.path("sealwright.toml.draft");
+        let draft = place.path(DRAFT);
         files::write_atomically(&draft, layout.config(role).as_bytes(), Readers::All)?;
         let mut validated = config::load(&draft, Some(role))?;
         if let Some(part) = &mut validated.parts.log {
@@ -125,7 +119,7 @@ pub async fn init_apart(dir: &Path, plan: &ApartPlan, clock: &SharedClock) -> Re
     }
     for (_, place) in places {
         let path = place.path(CONFIG_FILE);
-        std::fs::rename(place.path("sealwright.toml.draft"), &path).map_err(Error::io(path))?;
+        std::fs::rename(place.path(DRAFT), &path).map_err(Error::io(path))?;
     }
     Ok(())
 }
@@ -137,7 +131,6 @@ async fn start_repository(
     online: &sealwright_crypto::PublicKey,
     now: i64,
 ) -> Result<(), Error> {
-    let failed = Error::service("trust");
     let keys = OfflineKeys::open_or_create(offline.dir()).map_err(Error::service("trust"))?;
     let roles = Roles {
         root: &[&keys.root],
@@ -154,7 +147,7 @@ async fn start_repository(
     let state = trust.private_folder(TRUST_STATE)?;
     match ceremony::create_repository(&state, &root) {
         Ok(()) | Err(sealwright_trust::Error::RepositoryExists { .. }) => Ok(()),
-        Err(error) => Err(failed(error)),
+        Err(error) => Err(Error::service("trust")(error)),
     }
 }
 
@@ -244,17 +237,7 @@ impl<'a> Layout<'a> {
 listen = ["{listen}"]
 public_url = "{base}"
 
-# TLS on a listener of its own; leave it out behind a proxy that brings TLS.
-# [host.tls]
-# listen = "0.0.0.0:443"
-# certificate = "tls.pem"
-# key = "tls.key"
-
-# [host.telemetry]
-# log_format = "json"
-# otlp_endpoint = "http://127.0.0.1:4317"
-# metrics_listen = "127.0.0.1:9464"
-
+{OPTIONS_OF_HOST}
 {internal}
 {section}"#,
             what = title(role),
@@ -345,15 +328,7 @@ public_key = "keys/ct_log.pub"
                 log = self.internal_url(Role::Log),
                 issuers = issuer_section(&self.issuer, &self.plan.oidc_client_id),
             ),
-            Role::Tsa => format!(
-                r#"[tsa]
-url = "{url}"
-operator = {operator}
-key = "file:keys/tsa.key"
-chain = "keys/tsa_chain.pem"
-"#,
-                url = endpoints.tsa,
-            ),
+            Role::Tsa => tsa_section(&endpoints.tsa, &operator),
             Role::Log => format!(
                 r#"[[log]]
 name = "{SIGNATURE_LOG}"

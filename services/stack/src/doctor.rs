@@ -11,12 +11,12 @@ use sealwright_pki::Certificate;
 
 use crate::config::Role;
 use crate::internal::certificates_in;
+use crate::keys::DAY;
 use crate::place::{Kind, is_held, kind_of};
 use crate::probe;
 
 /// Below this a log may soon refuse entries.
 const MIN_FREE_BYTES: u64 = 1 << 30;
-const DAY: i64 = 24 * 60 * 60;
 /// Certificates that end within this time are worth a word.
 const SOON_DAYS: i64 = 30;
 
@@ -131,9 +131,10 @@ fn examine_keys(dir: &Path, kind: Kind, now: i64, findings: &mut Findings) {
             }
         }
     }
-    let offline = match dir.ends_with("offline") {
-        true => dir.to_owned(),
-        false => dir.join("offline"),
+    let offline = if dir.ends_with("offline") {
+        dir.to_owned()
+    } else {
+        dir.join("offline")
     };
     if kind == Kind::Production && offline.exists() {
         let what = format!(

@@ -24,6 +24,22 @@ use crate::place::{Kind, Place, Share};
 pub(crate) const SIGNATURE_LOG: &str = "signatures";
 pub(crate) const CT_LOG: &str = "certificates";
 
+/// What a configuration is called until everything that it names is there.
+pub(crate) const DRAFT: &str = "sealwright.toml.draft";
+
+/// What the section `[host]` may be given, as it stands in every configuration that `init` writes.
+pub(crate) const OPTIONS_OF_HOST: &str = r#"# TLS on a listener of its own; leave it out behind a proxy that brings TLS.
+# [host.tls]
+# listen = "0.0.0.0:443"
+# certificate = "tls.pem"
+# key = "tls.key"
+
+# [host.telemetry]
+# log_format = "json"
+# otlp_endpoint = "http://127.0.0.1:4317"
+# metrics_listen = "127.0.0.1:9464"
+"#;
+
 /// What `init` needs to know.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -59,24 +75,10 @@ pub async fn init(dir: &Path, plan: &Plan, clock: &SharedClock) -> Result<(), Er
     ring.online("log", KeyType::Ed25519)?;
     let ct = ring.online("ct_log", KeyType::EcP256)?;
     ring.online("tuf_online", KeyType::EcP256)?;
-    files::write_atomically(
-        &place.path("keys/ct_log.pub"),
-        ct.public_key().to_pem().as_bytes(),
-        Readers::All,
-    )?;
-    let root = authority
-        .chain
-        .last()
-        .map(sealwright_pki::Certificate::to_pem)
-        .unwrap_or_default();
-    files::write_atomically(
-        &place.path("keys/ca_root.pem"),
-        root.as_bytes(),
-        Readers::All,
-    )?;
+    KeyRing::exchange_public(&authority, ct.as_ref(), &place, &place)?;
 
     // The configuration gets its name last: what is cut short before is completed by another `init`.
-    let draft = place.path("sealwright.toml.draft");
+    let draft = place.path(DRAFT);
     files::write_atomically(
         &draft,
         sample(&base, &issuer, plan).as_bytes(),
@@ -161,6 +163,18 @@ pub(crate) fn issuer_section(issuer: &str, client_id: &str) -> String {
     )
 }
 
+/// The section of the timestamp authority; `operator` is TOML already.
+pub(crate) fn tsa_section(url: &str, operator: &str) -> String {
+    format!(
+        r#"[tsa]
+url = "{url}"
+operator = {operator}
+key = "file:keys/tsa.key"
+chain = "keys/tsa_chain.pem"
+"#
+    )
+}
+
 /// TOML's basic string.
 pub(crate) fn quoted(text: &str) -> String {
     let escaped: String = text.chars().filter(|c| !c.is_control()).collect();
@@ -178,17 +192,7 @@ fn sample(base: &str, issuer: &str, plan: &Plan) -> String {
 listen = ["{listen}"]
 public_url = "{base}"
 
-# TLS on a listener of its own; leave it out behind a proxy that brings TLS.
-# [host.tls]
-# listen = "0.0.0.0:443"
-# certificate = "tls.pem"
-# key = "tls.key"
-
-# [host.telemetry]
-# log_format = "json"
-# otlp_endpoint = "http://127.0.0.1:4317"
-# metrics_listen = "127.0.0.1:9464"
-
+{OPTIONS_OF_HOST}
 [ca]
 url = "{ca}"
 operator = {operator}
@@ -202,12 +206,7 @@ public_key = "keys/ct_log.pub"
 
 {issuers}
 
-[tsa]
-url = "{tsa}"
-operator = {operator}
-key = "file:keys/tsa.key"
-chain = "keys/tsa_chain.pem"
-
+{tsa}
 [[log]]
 name = "{SIGNATURE_LOG}"
 kind = "rekor"
@@ -230,7 +229,7 @@ oidc_urls = ["{issuer}"]
 "#,
         listen = plan.listen,
         ca = endpoints.ca,
-        tsa = endpoints.tsa,
+        tsa = tsa_section(&endpoints.tsa, &operator),
         log = endpoints.log,
         ct = endpoints.ct,
     )

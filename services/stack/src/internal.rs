@@ -10,7 +10,7 @@ use sealwright_pki::{Certificate, parse_pem_chain};
 use crate::config::Role;
 use crate::error::Error;
 use crate::files::{self, Readers};
-use crate::keys::InternalAuthority;
+use crate::keys::{DAY, InternalAuthority};
 use crate::place::{Kind, Place, Share, kind_of};
 
 /// Within a role's directory: its certificate and key, in one file so that both change in one step.
@@ -18,7 +18,6 @@ pub(crate) const IDENTITY_FILE: &str = "keys/internal.pem";
 /// Within a role's directory: the authority of the others' certificates.
 pub(crate) const AUTHORITY_FILE: &str = "keys/internal_ca.pem";
 
-const DAY: i64 = 24 * 60 * 60;
 /// From then on an end that comes near is told.
 const WARNING_DAYS: i64 = 30;
 
@@ -175,9 +174,17 @@ mod tests {
     #[test]
     fn a_folder_without_roles_has_nothing_to_renew() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(matches!(
-            renew_all(folder.path(), NOW),
-            Err(Error::Io { .. })
-        ));
+        let renewed = renew_all(folder.path(), NOW);
+        assert!(matches!(renewed, Err(Error::Io { .. })), "no authority");
+        let offline = claim(&folder.path().join("offline")).unwrap();
+        KeyRing::new(&offline, Kind::Production, "Example", NOW)
+            .with_offline(offline.dir().to_owned())
+            .internal_authority()
+            .unwrap();
+        let renewed = renew_all(folder.path(), NOW);
+        assert!(
+            matches!(renewed, Err(Error::NoInstance { .. })),
+            "{renewed:?}"
+        );
     }
 }

@@ -15,7 +15,8 @@ use crate::error::Error;
 use crate::files::{self, Readers};
 use crate::place::{Kind, Place};
 
-const DAY: i64 = 24 * 60 * 60;
+/// Seconds of a day.
+pub(crate) const DAY: i64 = 24 * 60 * 60;
 /// Roots last ten years.
 const ROOT_DAYS: i64 = 3650;
 /// Issuing and timestamp certificates last nearly as long; `authority` cuts them to their root's end.
@@ -77,16 +78,7 @@ impl<'a> KeyRing<'a> {
         files::make_private_folder(&self.offline)?;
         let key = key_at(&self.offline.join("internal_ca.key"), KeyType::EcP256)?;
         let path = self.offline.join("internal_ca.pem");
-        let certificate = match files::read_if_there(&path)? {
-            Some(text) => Certificate::from_pem(&text).map_err(Error::key(&path))?,
-            None => {
-                let name = self.name("Sealwright internal");
-                let made = authority::root(&key, &name, 0, &self.envelope(ROOT_DAYS))
-                    .map_err(Error::key(&path))?;
-                files::write_atomically(&path, made.to_pem().as_bytes(), Readers::All)?;
-                made
-            }
-        };
+        let certificate = self.root_at(&path, &key, "Sealwright internal")?;
         Ok(InternalAuthority { certificate, key })
     }
 
@@ -126,6 +118,21 @@ impl<'a> KeyRing<'a> {
             .private_folder("keys")?
             .join(format!("{name}.key"));
         Ok(Arc::new(MemorySigner::new(key_at(&path, key_type)?)))
+    }
+
+    /// Writes what one role reads of another's keys: the CT log's public key for the authority, below `ca`, and the
+    /// authority's root for the CT log, below `log`.
+    pub(crate) fn exchange_public(
+        authority: &Authority,
+        ct_log: &dyn Signer,
+        ca: &Place,
+        log: &Place,
+    ) -> Result<(), Error> {
+        let key = ct_log.public_key().to_pem();
+        files::write_atomically(&ca.path("keys/ct_log.pub"), key.as_bytes(), Readers::All)?;
+        let root = authority.chain.last().map(Certificate::to_pem);
+        let root = root.unwrap_or_default();
+        files::write_atomically(&log.path("keys/ca_root.pem"), root.as_bytes(), Readers::All)
     }
 
     fn authority(
@@ -184,6 +191,17 @@ impl<'a> KeyRing<'a> {
         })
     }
 
+    /// Reads the root certificate at `path`, or makes it: of `key`, directly above what it issues.
+    fn root_at(&self, path: &Path, key: &PrivateKey, title: &str) -> Result<Certificate, Error> {
+        if let Some(text) = files::read_if_there(path)? {
+            return Certificate::from_pem(&text).map_err(Error::key(path));
+        }
+        let made = authority::root(key, &self.name(title), 0, &self.envelope(ROOT_DAYS))
+            .map_err(Error::key(path))?;
+        files::write_atomically(path, made.to_pem().as_bytes(), Readers::All)?;
+        Ok(made)
+    }
+
     fn name(&self, title: &str) -> AuthorityName {
         let (common_name, organization) = (title.to_owned(), self.organization.to_owned());
         AuthorityName {
@@ -215,16 +233,7 @@ impl<'a> KeyRing<'a> {
         let ca_path = self.place.path("client").join("tls_ca.pem");
         files::make_folder(&self.place.path("client"))?;
         let ca_key = key_at(&folder.join("tls_ca.key"), KeyType::EcP256)?;
-        let ca = match files::read_if_there(&ca_path)? {
-            Some(text) => Certificate::from_pem(&text).map_err(Error::key(&ca_path))?,
-            None => {
-                let name = self.name("Sealwright local TLS");
-                let made = authority::root(&ca_key, &name, 0, &self.envelope(ROOT_DAYS))
-                    .map_err(Error::key(&ca_path))?;
-                files::write_atomically(&ca_path, made.to_pem().as_bytes(), Readers::All)?;
-                made
-            }
-        };
+        let ca = self.root_at(&ca_path, &ca_key, "Sealwright local TLS")?;
         let (key_path, certificate_path) = (folder.join("tls.key"), folder.join("tls.pem"));
         let key = key_at(&key_path, KeyType::EcP256)?;
         let addresses = [

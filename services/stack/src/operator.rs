@@ -14,6 +14,7 @@ use sealwright_trust::ceremony;
 use tonic::transport::Channel;
 
 use crate::assemble::CONTROL_SOCKET;
+use crate::keys::DAY;
 
 /// One step. Each is separate, so that people and offline keys can stand between them.
 #[derive(Debug, Subcommand)]
@@ -119,7 +120,7 @@ pub(crate) async fn operate(
             tell_change(control.remove(request).await.map_err(said)?, out)?;
         }
         Step::RenewRoot { key, days } => {
-            let expires = now.saturating_add(i64::from(days) * 24 * 60 * 60);
+            let expires = now.saturating_add(i64::from(days) * DAY);
             let root = ceremony::renew_root(&dir.join("trust"), expires, &read_key(&key)?).await?;
             let request = wire::PublishRootRequest { root };
             let answer = control.publish_root(request).await.map_err(said)?;
