@@ -135,6 +135,17 @@ impl std::fmt::Display for Outcome {
     }
 }
 
+/// Lets `sealwrightd init` make a production deployment of "Example" in `dir`, with more arguments.
+pub fn init(args: &[&str], dir: &Path) -> anyhow::Result<Outcome> {
+    Tool::sealwrightd()
+        .args(["init", "--organization", "Example"])
+        .args(["--oidc-issuer", "https://accounts.example.com"])
+        .args(args)
+        .arg("--dir")
+        .arg(dir)
+        .run()
+}
+
 /// A program about to be run.
 #[derive(Debug)]
 pub struct Tool {
@@ -387,6 +398,11 @@ impl Daemon {
             ready_line,
             _temporary: None,
         })
+    }
+
+    /// The `host:port` at which it listens in the clear.
+    pub fn address(&self) -> &str {
+        self.endpoints().log.trim_start_matches("http://")
     }
 
     /// Its directory.

@@ -651,11 +651,7 @@ fn exchange(address: &str, bytes: &[u8]) -> anyhow::Result<String> {
 #[test]
 fn bytes_that_are_no_request_still_get_the_envelope() -> anyhow::Result<()> {
     let daemon = Daemon::fresh()?;
-    let address = daemon
-        .endpoints()
-        .log
-        .trim_start_matches("http://")
-        .to_owned();
+    let address = daemon.address().to_owned();
     let post = "POST /api/v2/log/entries HTTP/1.1\r\nhost: x\r\nconnection: close\r\n";
     let large = "a".repeat(100_000);
     for (case, sent, status, reason) in [
@@ -757,11 +753,7 @@ fn bytes_that_are_no_request_still_get_the_envelope() -> anyhow::Result<()> {
 #[test]
 fn unusual_but_right_requests_are_answered() -> anyhow::Result<()> {
     let daemon = Daemon::fresh()?;
-    let address = daemon
-        .endpoints()
-        .log
-        .trim_start_matches("http://")
-        .to_owned();
+    let address = daemon.address().to_owned();
     let key = PrivateKey::generate(KeyType::EcP256)?;
     let body = entry_request(&key, b"artifact")?.to_string();
     let head = format!(

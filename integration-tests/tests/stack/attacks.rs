@@ -164,8 +164,8 @@ fn write_until(url: &str, writer: u64, stop: &AtomicBool) -> anyhow::Result<Vec<
 
 /// A connection whose request never comes to its end.
 fn half_sent(daemon: &Daemon) -> anyhow::Result<TcpStream> {
-    let address = daemon.endpoints().console.trim_start_matches("http://");
-    let mut stream = TcpStream::connect(address.trim_end_matches('/'))?;
+    let address = daemon.address();
+    let mut stream = TcpStream::connect(address)?;
     write!(
         stream,
         "POST /api/v2/log/entries HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{{"

@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use sealwright_integration_tests::{Daemon, EMAIL, Tool, artifact, http, workspace_root};
+use sealwright_integration_tests::{Daemon, EMAIL, Tool, artifact, http, init, workspace_root};
 use serde_json::Value;
 
 fn json(path: &std::path::Path) -> anyhow::Result<Value> {
@@ -408,24 +408,13 @@ fn one_certificate_serves_many_files() -> anyhow::Result<()> {
 fn init_writes_the_sample_configuration() -> anyhow::Result<()> {
     let scratch = tempfile::tempdir()?;
     let dir = scratch.path().join("instance");
-    Tool::sealwrightd()
-        .args([
-            "init",
-            "--public-url",
-            "https://sign.example.com",
-            "--listen",
-            "0.0.0.0:7700",
-        ])
-        .args([
-            "--organization",
-            "Example",
-            "--oidc-issuer",
-            "https://accounts.example.com",
-            "--dir",
-        ])
-        .arg(&dir)
-        .run()?
-        .success()?;
+    let args = [
+        "--public-url",
+        "https://sign.example.com",
+        "--listen",
+        "0.0.0.0:7700",
+    ];
+    init(&args, &dir)?.success()?;
     let sample = fs::read_to_string(workspace_root().join("deploy/config/sealwright.toml"))?;
     assert_eq!(fs::read_to_string(dir.join("sealwright.toml"))?, sample);
     Tool::sealwrightd()

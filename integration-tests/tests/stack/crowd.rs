@@ -232,11 +232,7 @@ fn ten_thousand_idle_and_a_thousand_slow_connections_cost_bounded_memory_and_no_
     limited.arg(binary("sealwrightd"));
     let temporary = tempfile::tempdir()?;
     let daemon = Daemon::command(limited, &temporary.path().join("dev"), &[])?;
-    let target: SocketAddr = daemon
-        .endpoints()
-        .log
-        .trim_start_matches("http://")
-        .parse()?;
+    let target: SocketAddr = daemon.address().parse()?;
     // What the first requests allocate for good is not the crowd's.
     let (_dir, file) = sealwright_integration_tests::artifact(b"before")?;
     daemon.sign(&file)?;

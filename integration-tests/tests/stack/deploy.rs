@@ -13,37 +13,24 @@ use saphyr::{LoadableYamlNode as _, Scalar, Yaml};
 use sealwright_integration_tests::{
     Daemon, Outcome, Process, Tool, artifact, binary,
     deployment::{Deployment, ROLES, handed_out, own_address},
-    workspace_root,
+    init, workspace_root,
 };
 use serde_json::{Map, Value};
 
 #[test]
 fn samples_of_roles_apart_are_what_init_writes() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
-    Tool::sealwrightd()
-        .args(["init", "--layout", "apart", "--listen", "0.0.0.0:7700"])
-        .args([
-            "--ca-url",
-            "https://ca.example.com",
-            "--log-url",
-            "https://log.example.com",
-        ])
-        .args([
-            "--tsa-url",
-            "https://tsa.example.com",
-            "--trust-url",
-            "https://trust.example.com",
-        ])
-        .args([
-            "--organization",
-            "Example",
-            "--oidc-issuer",
-            "https://accounts.example.com",
-            "--dir",
-        ])
-        .arg(dir.path())
-        .run()?
-        .success()?;
+    let urls = ["ca", "log", "tsa", "trust"]
+        .map(|role| {
+            [
+                format!("--{role}-url"),
+                format!("https://{role}.example.com"),
+            ]
+        })
+        .concat();
+    let mut args = vec!["--layout", "apart", "--listen", "0.0.0.0:7700"];
+    args.extend(urls.iter().map(String::as_str));
+    init(&args, dir.path())?.success()?;
     for role in ROLES {
         let sample =
             fs::read_to_string(workspace_root().join(format!("deploy/config/{role}.toml")))?;
@@ -426,47 +413,19 @@ fn the_commands_of_the_compose_file_make_run_and_publish_a_deployment() -> anyho
 fn roles_apart_can_share_one_public_address() -> anyhow::Result<()> {
     let deployment = Deployment::made()?;
     let dir = tempfile::tempdir()?;
-    Tool::sealwrightd()
-        .args([
-            "init",
-            "--layout",
-            "apart",
-            "--public-url",
-            "https://sign.example.com",
-        ])
-        .args([
-            "--organization",
-            "Example",
-            "--oidc-issuer",
-            "https://accounts.example.com",
-            "--dir",
-        ])
-        .arg(dir.path())
-        .run()?
-        .success()?;
+    let one_address = [
+        "--layout",
+        "apart",
+        "--public-url",
+        "https://sign.example.com",
+    ];
+    init(&one_address, dir.path())?.success()?;
     let endpoints: Value =
         serde_json::from_slice(&fs::read(dir.path().join("trust/client/endpoints.json"))?)?;
     assert_eq!(endpoints["ca"], endpoints["log"]);
     assert_eq!(endpoints["tuf"], "https://sign.example.com/tuf");
     // And what was made is never made again.
-    let again = Tool::sealwrightd()
-        .args([
-            "init",
-            "--layout",
-            "apart",
-            "--public-url",
-            "https://sign.example.com",
-        ])
-        .args([
-            "--organization",
-            "Example",
-            "--oidc-issuer",
-            "https://accounts.example.com",
-            "--dir",
-        ])
-        .arg(deployment.root_dir())
-        .run()?
-        .failure()?;
+    let again = init(&one_address, deployment.root_dir())?.failure()?;
     assert!(again.contains("never overwrites"), "{again}");
     Ok(())
 }

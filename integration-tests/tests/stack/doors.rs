@@ -439,11 +439,7 @@ fn unknown_paths_have_the_same_envelope() -> anyhow::Result<()> {
 #[test]
 fn half_sent_requests_are_cut_and_disturb_nobody() -> anyhow::Result<()> {
     let daemon = Daemon::fresh()?;
-    let address = daemon
-        .endpoints()
-        .log
-        .trim_start_matches("http://")
-        .to_owned();
+    let address = daemon.address().to_owned();
     let mut halves = Vec::new();
     for n in 0..100 {
         let mut stream = TcpStream::connect(&address)?;

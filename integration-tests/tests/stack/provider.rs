@@ -7,14 +7,7 @@ use serde_json::{Value, json};
 fn no_web_page_can_mint_a_token() -> anyhow::Result<()> {
     let daemon = Daemon::fresh()?;
     let url = format!("{}/mint", daemon.endpoints().oidc);
-    let host = daemon
-        .endpoints()
-        .oidc
-        .trim_start_matches("http://")
-        .split('/')
-        .next()
-        .unwrap_or_default()
-        .to_owned();
+    let host = daemon.address().to_owned();
     let own_origin = format!("http://{host}");
     let mint = |headers: &[(&str, &str)]| -> anyhow::Result<(u16, String)> {
         let mut request = http().post(&url).json(&json!({"email": EMAIL}));
