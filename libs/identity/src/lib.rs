@@ -2,8 +2,8 @@
 //!
 //! [`Issuers`] is the set of configured issuers: it finds the issuer of a token, obtains that issuer's keys ([`jwks`],
 //! [`discovery`]), decides on the token ([`token`]) and turns its claims into a [`Principal`] ([`issuer`], [`template`]).
-//! The bearer's view of a token, parsed and not verified, is the SDK's: a client that signs should not have to link a
-//! provider's protocol for that.
+//! [`login`] is the other side of the same protocol: how a person obtains a token from an issuer. The bearer's view of a
+//! token, parsed and not verified, is the SDK's.
 //!
 //! It is not an X.509 crate: a [`Principal`] names the subject alternative name and the extensions, and the
 //! certificate authority encodes them. It is the only crate that links `openidconnect`, which gives the types of
