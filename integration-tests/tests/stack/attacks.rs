@@ -7,7 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -141,8 +141,13 @@ fn entry(key: &PrivateKey, number: u64) -> anyhow::Result<Value> {
     } }))
 }
 
-/// Writes until the server is gone; gives each request with the index it was promised.
-fn write_until(url: &str, writer: u64, stop: &AtomicBool) -> anyhow::Result<Vec<(Value, Value)>> {
+/// Writes until the server is gone; gives each request with the index it was promised, and counts them as they come.
+fn write_until(
+    url: &str,
+    writer: u64,
+    stop: &AtomicBool,
+    count: &AtomicUsize,
+) -> anyhow::Result<Vec<(Value, Value)>> {
     let (client, key) = (http(), PrivateKey::generate(KeyType::EcP256)?);
     let mut promised = Vec::new();
     for number in 0.. {
@@ -158,6 +163,7 @@ fn write_until(url: &str, writer: u64, stop: &AtomicBool) -> anyhow::Result<Vec<
             break;
         };
         promised.push((request, receipt["logIndex"].clone()));
+        count.fetch_add(1, Ordering::Relaxed);
     }
     Ok(promised)
 }
@@ -173,6 +179,9 @@ fn half_sent(daemon: &Daemon) -> anyhow::Result<TcpStream> {
     Ok(stream)
 }
 
+/// By when the writers are at work, also on a machine that is busy otherwise.
+const LOADED_BY: Duration = Duration::from_secs(30);
+
 /// A terminal that is closed, Ctrl-C twice, an orchestrator: also with half-sent requests around.
 #[test]
 fn a_signal_under_load_ends_in_time_and_keeps_every_receipt() -> anyhow::Result<()> {
@@ -183,13 +192,18 @@ fn a_signal_under_load_ends_in_time_and_keeps_every_receipt() -> anyhow::Result<
         let url = format!("{}/api/v2/log/entries", daemon.endpoints().log);
         let _half_sent = signals.is_empty().then(|| half_sent(&daemon)).transpose()?;
         let stop = Arc::new(AtomicBool::new(false));
+        let count = Arc::new(AtomicUsize::new(0));
         let writers: Vec<_> = (0..8)
             .map(|writer| {
-                let (url, stop) = (url.clone(), Arc::clone(&stop));
-                thread::spawn(move || write_until(&url, writer, &stop))
+                let (url, stop, count) = (url.clone(), Arc::clone(&stop), Arc::clone(&count));
+                thread::spawn(move || write_until(&url, writer, &stop, &count))
             })
             .collect();
-        thread::sleep(Duration::from_millis(300));
+        // The load is there when every writer may have been answered; a busy machine takes longer to come so far.
+        let began = Instant::now();
+        while count.load(Ordering::Relaxed) < writers.len() && began.elapsed() < LOADED_BY {
+            thread::sleep(Duration::from_millis(10));
+        }
         let asked = Instant::now();
         for name in signals {
             signal(daemon.id(), name)?;

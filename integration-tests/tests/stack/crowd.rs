@@ -248,6 +248,7 @@ fn ten_thousand_idle_and_a_thousand_slow_connections_cost_bounded_memory_and_no_
             .block_on(stand_at_the_door(&daemon, target, before, began));
         done.store(true, Ordering::Relaxed);
         let mut took = good.join().expect("no panic")?;
+        anyhow::ensure!(!took.is_empty(), "no well-behaved client was answered");
         took.sort();
         let at = |percent: usize| took.get(took.len() * percent / 100).copied();
         println!(
@@ -303,13 +304,12 @@ async fn stand_at_the_door(
         wait_for(stream, None, true);
     }
     let standing = left.load(Ordering::Relaxed);
+    let mut most = daemon.resident_kib()?;
     println!(
         "{standing} connections stand after {:?}; resident {before} KiB before, {with_silent} KiB with {SILENT} silent ones, \
-         {with_resting} KiB with {RESTING} resting ones, {} KiB with all",
+         {with_resting} KiB with {RESTING} resting ones, {most} KiB with all",
         began.elapsed(),
-        daemon.resident_kib()?
     );
-    let mut most = 0;
     let all_cut = async {
         while waiting.join_next().await.is_some() {
             most = most.max(daemon.resident_kib().unwrap_or(0));
