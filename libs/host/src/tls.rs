@@ -111,12 +111,10 @@ impl ServerTls {
                 .map_err(|error| TlsError::ClientAuthorities(error.to_string()))?;
             let builder = ServerConfig::builder_with_provider(provider())
                 .with_protocol_versions(&[&rustls::version::TLS13])?;
+            let (chain, key) = shown(&identity.certificate, &identity.key)?;
             let mut server = builder
                 .with_client_cert_verifier(verifier)
-                .with_single_cert(
-                    certificates(&identity.certificate)?,
-                    private_key(&identity.key)?,
-                )?;
+                .with_single_cert(chain, key)?;
             server.alpn_protocols = vec![b"h2".to_vec()];
             Ok(server)
         };
@@ -148,12 +146,10 @@ impl ClientTls {
         let read = move || {
             let builder = ClientConfig::builder_with_provider(provider())
                 .with_protocol_versions(&[&rustls::version::TLS13])?;
+            let (chain, key) = shown(&identity.certificate, &identity.key)?;
             let mut client = builder
                 .with_root_certificates(roots(&identity.authority)?)
-                .with_client_auth_cert(
-                    certificates(&identity.certificate)?,
-                    private_key(&identity.key)?,
-                )?;
+                .with_client_auth_cert(chain, key)?;
             client.alpn_protocols = vec![b"h2".to_vec()];
             Ok(client)
         };
@@ -352,10 +348,8 @@ fn server_config(config: &TlsConfig) -> Result<ServerConfig, TlsError> {
             )
         }
     };
-    let mut server = builder.with_single_cert(
-        certificates(&config.certificate)?,
-        private_key(&config.key)?,
-    )?;
+    let (chain, key) = shown(&config.certificate, &config.key)?;
+    let mut server = builder.with_single_cert(chain, key)?;
     server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(server)
 }
@@ -384,11 +378,17 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     }
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_file(path).map_err(|error| TlsError::Pem {
-        path: path.to_owned(),
+/// What is shown to the other end, and the key to it.
+fn shown(
+    certificate: &Path,
+    key: &Path,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+    let chain = certificates(certificate)?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| TlsError::Pem {
+        path: key.to_owned(),
         what: error.to_string(),
-    })
+    })?;
+    Ok((chain, key))
 }
 
 /// The certificate a client proved possession of, DER; a request extension on mTLS connections.
