@@ -543,10 +543,12 @@ impl Shared {
             now,
             services_from: waits.then(|| now.saturating_add(wait)),
         })?;
-        let changes = match changes.is_empty() {
-            true if self.targets_due(&inner, now) => vec![RENEWAL.to_owned()],
-            true => return Ok(None),
-            false => changes,
+        let changes = if !changes.is_empty() {
+            changes
+        } else if self.targets_due(&inner, now) {
+            vec![RENEWAL.to_owned()]
+        } else {
+            return Ok(None);
         };
         self.stage_documents(&mut inner, &next, changes, None)
             .map(Some)
