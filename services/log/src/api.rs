@@ -272,7 +272,7 @@ fn signed(number: u64) -> i64 {
 }
 
 /// Reads the JSON body of a request to log one signature. Whether it is admitted is
-/// [`Admission`](crate::entry::rekor::Admission)'s decision.
+/// [`Admission`]'s decision.
 ///
 /// # Errors
 /// The reason with which the request is refused.
