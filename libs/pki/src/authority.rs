@@ -1,5 +1,6 @@
-//! Certificates of authorities and servers, made when an instance is created: roots, issuing authorities, timestamp
-//! authorities, TLS servers of development. Leaves of keyless signing are [`crate::issue`]'s.
+//! Certificates of authorities and servers, made when an instance is created or renewed by its operator: roots, issuing
+//! authorities, timestamp authorities, TLS of development and between services. Leaves of keyless signing are
+//! [`crate::issue`]'s.
 
 use std::net::IpAddr;
 
@@ -51,6 +52,9 @@ pub struct Parent<'a> {
 
 /// A self-signed root: CA:TRUE, keyCertSign and cRLSign, no extended key usage. `path_len` is the number of authorities
 /// that may stand between it and a leaf.
+///
+/// # Errors
+/// [`Error::Render`] for a name or a time that X.509 cannot hold, [`Error::Sign`].
 pub fn root(
     key: &PrivateKey,
     name: &AuthorityName,
@@ -71,6 +75,9 @@ pub fn root(
 
 /// An issuing authority below `parent`: as a root, with no further authorities below (pathLen 0) and with the one
 /// extended key usage that its leaves are for.
+///
+/// # Errors
+/// [`Error::Issuer`] when `parent`'s key is not its certificate's; as [`root`].
 pub fn intermediate(
     subject_key: &PublicKey,
     name: &AuthorityName,
@@ -89,6 +96,9 @@ pub fn intermediate(
 }
 
 /// A timestamp authority's leaf (RFC 3161 section 2.3): critical extended key usage timeStamping alone.
+///
+/// # Errors
+/// [`Error::Issuer`] when `parent`'s key is not its certificate's; as [`root`].
 pub fn time_stamping_leaf(
     subject_key: &PublicKey,
     name: &AuthorityName,
@@ -104,6 +114,9 @@ pub fn time_stamping_leaf(
 }
 
 /// A TLS server's leaf for these host names and addresses.
+///
+/// # Errors
+/// [`Error::Issuer`] when `parent`'s key is not its certificate's; as [`root`].
 pub fn tls_server(
     subject_key: &PublicKey,
     host_names: &[&str],
@@ -123,6 +136,9 @@ pub fn tls_server(
 }
 
 /// A service's leaf towards other services, as TLS server and as TLS client: who it is is this one DNS name.
+///
+/// # Errors
+/// [`Error::Issuer`] when `parent`'s key is not its certificate's; as [`root`].
 pub fn tls_service(
     subject_key: &PublicKey,
     name: &str,
