@@ -18,7 +18,7 @@ use sealwright_host::config::ConfigError;
 use sealwright_host::metrics::Registry;
 use sealwright_trust::ceremony::{self, OfflineKeys, Roles};
 
-use crate::assemble;
+use crate::assemble::{self, TRUST_STATE};
 use crate::config::{self, CONFIG_FILE, DESCRIBE, Role, SUBMIT};
 use crate::endpoints::{Endpoints, base_url};
 use crate::error::Error;
@@ -34,8 +34,6 @@ use crate::place::{Kind, Place};
 const PUBLIC_PORTS: u16 = 1;
 /// ... and to each other this far above.
 const INTERNAL_PORTS: u16 = 11;
-/// The state of the trust service within its directory.
-const TRUST_STATE: &str = "trust";
 
 /// What `init --layout apart` needs to know.
 #[derive(Clone, Debug)]

@@ -95,6 +95,9 @@ pub(crate) struct Services {
     offline: Option<OfflineKeys>,
 }
 
+/// The state of the trust service, below the instance's directory.
+pub(crate) const TRUST_STATE: &str = "trust";
+
 /// Where the trust service is controlled, below the instance's directory: a folder that only its owner enters.
 pub(crate) const CONTROL_SOCKET: &str = "trust/control.sock";
 
@@ -213,7 +216,7 @@ pub(crate) async fn open(
         let deps = sealwright_trust::Deps {
             clock: clock.clone(),
             registry: registry.clone(),
-            state: state("trust")?,
+            state: state(TRUST_STATE)?,
             online: part.online,
         };
         let opened = match part.offline {

@@ -13,7 +13,7 @@ use sealwright_proto::sealwright::trust::v1::trust_client::TrustClient;
 use sealwright_trust::ceremony;
 use tonic::transport::Channel;
 
-use crate::assemble::CONTROL_SOCKET;
+use crate::assemble::{CONTROL_SOCKET, TRUST_STATE};
 use crate::keys::DAY;
 
 /// One step. Each is separate, so that people and offline keys can stand between them.
@@ -121,7 +121,8 @@ pub(crate) async fn operate(
         }
         Step::RenewRoot { key, days } => {
             let expires = now.saturating_add(i64::from(days) * DAY);
-            let root = ceremony::renew_root(&dir.join("trust"), expires, &read_key(&key)?).await?;
+            let root =
+                ceremony::renew_root(&dir.join(TRUST_STATE), expires, &read_key(&key)?).await?;
             let request = wire::PublishRootRequest { root };
             let answer = control.publish_root(request).await.map_err(said)?;
             tell_roles(&answer.into_inner().roles, out)?;
