@@ -1,7 +1,8 @@
 //! The listener on real sockets: what clients get, and what hostile clients cannot do.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -871,6 +872,52 @@ async fn a_reader_that_stalls_is_cut_off() {
     }
 }
 
+/// Counts the turns of the scheduler: each time the counter moves, every other task that was ready has run.
+fn turns() -> Arc<AtomicUsize> {
+    let turns = Arc::new(AtomicUsize::new(0));
+    let counter = turns.clone();
+    tokio::spawn(async move {
+        loop {
+            counter.fetch_add(1, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+        }
+    });
+    turns
+}
+
+#[tokio::test]
+async fn a_client_that_sends_far_ahead_waits_for_the_others_before_each_request() {
+    const AHEAD: usize = 200;
+    let taken = Arc::new(Mutex::new(Vec::new()));
+    let (turns, seen) = (turns(), taken.clone());
+    let note = move || {
+        seen.lock().unwrap().push(turns.load(Ordering::Relaxed));
+        async { "noted" }
+    };
+    let router = Router::new().route("/note", get(note));
+    let server = Server::bind(&config(Limits::default())).expect("a free port");
+    let address = server.address();
+    let running = server.start(router);
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let requests = "GET /note HTTP/1.1\r\nhost: x\r\n\r\n".repeat(AHEAD);
+    stream.write_all(requests.as_bytes()).await.unwrap();
+    let noted = || taken.lock().unwrap().len();
+    timeout(Duration::from_secs(30), async {
+        while noted() < AHEAD {
+            sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("all are answered");
+    let taken = taken.lock().unwrap().clone();
+    let in_one_turn = taken.chunk_by(|a, b| a == b).map(<[usize]>::len).max();
+    assert!(
+        in_one_turn <= Some(5),
+        "{in_one_turn:?} in one turn: {taken:?}"
+    );
+    assert_eq!(running.drain().await, Drained::Clean);
+}
+
 #[tokio::test]
 async fn idle_connections_are_closed() {
     let (_running, address) = start(brief());
@@ -1042,7 +1089,7 @@ async fn a_thousand_idle_connections_cost_little_memory() {
 // ---- telemetry ---------------------------------------------------------------------------------------------------
 
 /// A collector that keeps every request it gets, as bytes.
-fn collector_routes(seen: Arc<std::sync::Mutex<Vec<u8>>>) -> Router {
+fn collector_routes(seen: Arc<Mutex<Vec<u8>>>) -> Router {
     let export = move |request: Request| async move {
         let (parts, body) = request.into_parts();
         let bytes = host_http::read_body(&parts.headers, body, 4 << 20).await?;
@@ -1069,7 +1116,7 @@ fn collector_routes(seen: Arc<std::sync::Mutex<Vec<u8>>>) -> Router {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn spans_are_exported_under_the_callers_trace() {
-    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = Arc::new(Mutex::new(Vec::new()));
     let collector = Server::bind(&config(Limits::default())).unwrap();
     let endpoint = format!("http://{}", collector.address());
     let _collector = collector.start(collector_routes(seen.clone()));

@@ -26,6 +26,8 @@ use super::exchange::{Exchange, Shared, TooMany};
 use super::limits::Limits;
 use crate::tls::{PeerCertificate, ServerTls};
 
+/// Requests of one connection that are taken up at once. Whoever sends further ahead waits for everybody else before each.
+const UNBROKEN_REQUESTS: usize = 4;
 /// HTTP/2 streams one connection may have open.
 const MAX_STREAMS: u32 = 256;
 /// HTTP/2: bytes of an answer that wait for a slow reader, per stream.
@@ -295,6 +297,8 @@ pub(super) struct Vitals {
     began: Instant,
     exchanges: AtomicUsize,
     served: AtomicUsize,
+    /// Requests begun since the peer last had to be waited for.
+    unbroken: AtomicUsize,
     idle_since: AtomicU64,
     /// Since when the socket takes no more bytes.
     blocked_since: AtomicU64,
@@ -315,6 +319,7 @@ impl Vitals {
             began: Instant::now(),
             exchanges: AtomicUsize::new(0),
             served: AtomicUsize::new(0),
+            unbroken: AtomicUsize::new(0),
             idle_since: AtomicU64::new(1),
             blocked_since: AtomicU64::new(0),
             sending: AtomicUsize::new(0),
@@ -338,6 +343,18 @@ impl Vitals {
 
     pub(super) fn exchange_begins(&self) {
         self.exchanges.fetch_add(1, Ordering::Relaxed);
+        self.unbroken.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether this connection has had its turn and others come first: its peer sent so far ahead that serving it never had
+    /// to wait.
+    pub(super) fn had_its_turn(&self) -> bool {
+        self.unbroken.load(Ordering::Relaxed) > UNBROKEN_REQUESTS
+    }
+
+    /// Serving has caught up with what the peer sent.
+    fn caught_up(&self) {
+        self.unbroken.store(0, Ordering::Relaxed);
     }
 
     pub(super) fn exchange_ends(&self) {
@@ -446,7 +463,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
+        // While an answer is made the parser reads ahead only to notice that the peer has gone, which says nothing.
+        if outcome.is_pending() && self.vitals.resting() {
+            self.vitals.caught_up();
+        }
+        outcome
     }
 }
 
