@@ -18,15 +18,82 @@
 //! program broke, which is never a verdict. 1 is among these, since interpreters and virtual machines end with it when
 //! they cannot even load the program.
 
-use std::{fs, path::Path};
+use std::{fmt, fs, path::Path};
 
 use anyhow::{Context as _, bail};
 
-use super::{Call, Question, Signer, Statement, Trust, Verdict};
+use super::{Call, Client, Limit, Question, Signer, Statement, Trust, Verdict};
 use crate::{Outcome, Tool};
 
 /// Exit code of a refusal.
 const REFUSED: i32 = 10;
+
+/// A client that is asked through such a program: who it is and how it is started; the rest is the protocol.
+pub trait Driven: fmt::Debug + Send + Sync {
+    /// As [`Client::name`].
+    fn name(&self) -> &'static str;
+
+    /// As [`Client::absent`].
+    fn absent(&self) -> Option<String>;
+
+    /// As [`Client::limits`].
+    fn limits(&self) -> &'static [Limit] {
+        &[]
+    }
+
+    /// The program, before the verb, with nothing of the person's own around it.
+    fn program(&self, call: Call<'_>) -> anyhow::Result<Tool>;
+}
+
+impl<D: Driven> Client for D {
+    fn name(&self) -> &'static str {
+        Driven::name(self)
+    }
+
+    fn absent(&self) -> Option<String> {
+        Driven::absent(self)
+    }
+
+    fn limits(&self) -> &'static [Limit] {
+        Driven::limits(self)
+    }
+
+    fn bootstrap(&self, call: Call<'_>) -> anyhow::Result<()> {
+        bootstrap(self.program(call)?, call)
+    }
+
+    fn sign(
+        &self,
+        call: Call<'_>,
+        signer: Signer<'_>,
+        artifact: &Path,
+        bundle: &Path,
+    ) -> anyhow::Result<()> {
+        sign(self.program(call)?, call, signer, artifact, bundle)
+    }
+
+    fn attest(
+        &self,
+        call: Call<'_>,
+        token: &str,
+        statement: &Statement,
+        bundle: &Path,
+    ) -> anyhow::Result<()> {
+        attest(self.program(call)?, call, token, statement, bundle)
+    }
+
+    fn verify(&self, call: Call<'_>, question: Question<'_>) -> anyhow::Result<Verdict> {
+        verify(self.program(call)?, call, question)
+    }
+
+    fn verify_attestation(
+        &self,
+        call: Call<'_>,
+        question: Question<'_>,
+    ) -> anyhow::Result<Verdict> {
+        verify_attestation(self.program(call)?, call, question)
+    }
+}
 
 /// Makes the client bootstrap from TUF.
 pub fn bootstrap(tool: Tool, call: Call<'_>) -> anyhow::Result<()> {

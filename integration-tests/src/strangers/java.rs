@@ -2,11 +2,9 @@
 //!
 //! The library speaks to the authority by gRPC over TLS only, so the daemon needs a TLS listener for it to sign.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::{
-    Act, Call, Client, Limit, Question, Signer, Statement, Verdict, browser::with_browser, driver,
-};
+use super::{Act, Call, Limit, browser::with_browser, driver::Driven};
 use crate::{Tool, workspace_root};
 
 /// `dev.sigstore:sigstore-java`.
@@ -17,22 +15,7 @@ fn folder() -> PathBuf {
     workspace_root().join(".clients/java")
 }
 
-impl Java {
-    /// A virtual machine that is made to start fast, since each call is a process of its own.
-    fn driver(call: Call<'_>) -> anyhow::Result<Tool> {
-        let folder = folder();
-        let tool = Tool::new("java")
-            .args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp"])
-            .arg(format!("{0}/classes:{0}/lib/*", folder.display()))
-            .arg("Driver")
-            .env("HOME", call.home)
-            // Any other value would be taken for continuous integration, where the library opens no browser.
-            .env("CI", "false");
-        with_browser(tool, call.home)
-    }
-}
-
-impl Client for Java {
+impl Driven for Java {
     fn name(&self) -> &'static str {
         "sigstore-java 2.0.0"
     }
@@ -57,40 +40,17 @@ impl Client for Java {
         ]
     }
 
-    fn bootstrap(&self, call: Call<'_>) -> anyhow::Result<()> {
-        driver::bootstrap(Self::driver(call)?, call)
-    }
-
-    fn sign(
-        &self,
-        call: Call<'_>,
-        signer: Signer<'_>,
-        artifact: &Path,
-        bundle: &Path,
-    ) -> anyhow::Result<()> {
-        driver::sign(Self::driver(call)?, call, signer, artifact, bundle)
-    }
-
-    fn attest(
-        &self,
-        call: Call<'_>,
-        token: &str,
-        statement: &Statement,
-        bundle: &Path,
-    ) -> anyhow::Result<()> {
-        driver::attest(Self::driver(call)?, call, token, statement, bundle)
-    }
-
-    fn verify(&self, call: Call<'_>, question: Question<'_>) -> anyhow::Result<Verdict> {
-        driver::verify(Self::driver(call)?, call, question)
-    }
-
-    fn verify_attestation(
-        &self,
-        call: Call<'_>,
-        question: Question<'_>,
-    ) -> anyhow::Result<Verdict> {
-        driver::verify_attestation(Self::driver(call)?, call, question)
+    /// A virtual machine that is made to start fast, since each call is a process of its own.
+    fn program(&self, call: Call<'_>) -> anyhow::Result<Tool> {
+        let folder = folder();
+        let tool = Tool::new("java")
+            .args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp"])
+            .arg(format!("{0}/classes:{0}/lib/*", folder.display()))
+            .arg("Driver")
+            .env("HOME", call.home)
+            // Any other value would be taken for continuous integration, where the library opens no browser.
+            .env("CI", "false");
+        with_browser(tool, call.home)
     }
 }
 

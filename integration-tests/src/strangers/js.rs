@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 
 use super::{
-    Act, Call, Client, Limit, Question, Signer, Statement, Verdict, browser::with_browser, driver,
+    Act, Call, Client, Limit, Question, Signer, Statement, Verdict,
+    browser::with_browser,
+    driver::{self, Driven},
 };
 use crate::{Outcome, Tool, workspace_root};
 
@@ -44,13 +46,7 @@ fn tool(call: Call<'_>, script: &Path) -> Tool {
         .env("CI", "false")
 }
 
-impl Packages {
-    fn driver(call: Call<'_>) -> Tool {
-        tool(call, &folder().join("driver.mjs"))
-    }
-}
-
-impl Client for Packages {
+impl Driven for Packages {
     fn name(&self) -> &'static str {
         "sigstore-js 5.0.1"
     }
@@ -84,40 +80,8 @@ impl Client for Packages {
         ]
     }
 
-    fn bootstrap(&self, call: Call<'_>) -> anyhow::Result<()> {
-        driver::bootstrap(Self::driver(call), call)
-    }
-
-    fn sign(
-        &self,
-        call: Call<'_>,
-        signer: Signer<'_>,
-        artifact: &Path,
-        bundle: &Path,
-    ) -> anyhow::Result<()> {
-        driver::sign(Self::driver(call), call, signer, artifact, bundle)
-    }
-
-    fn attest(
-        &self,
-        call: Call<'_>,
-        token: &str,
-        statement: &Statement,
-        bundle: &Path,
-    ) -> anyhow::Result<()> {
-        driver::attest(Self::driver(call), call, token, statement, bundle)
-    }
-
-    fn verify(&self, call: Call<'_>, question: Question<'_>) -> anyhow::Result<Verdict> {
-        driver::verify(Self::driver(call), call, question)
-    }
-
-    fn verify_attestation(
-        &self,
-        call: Call<'_>,
-        question: Question<'_>,
-    ) -> anyhow::Result<Verdict> {
-        driver::verify_attestation(Self::driver(call), call, question)
+    fn program(&self, call: Call<'_>) -> anyhow::Result<Tool> {
+        Ok(tool(call, &folder().join("driver.mjs")))
     }
 }
 

@@ -1,11 +1,9 @@
 //! The crates `sigstore-sign`, `sigstore-verify` and `sigstore-trust-root`, through a small program of ours that is
 //! built apart, with a lock file of its own.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::{
-    Act, Call, Client, Limit, Question, Signer, Statement, Verdict, browser::with_browser, driver,
-};
+use super::{Act, Call, Limit, browser::with_browser, driver::Driven};
 use crate::{Tool, workspace_root};
 
 /// The `sigstore-*` crates.
@@ -16,17 +14,7 @@ fn program() -> PathBuf {
     workspace_root().join(".clients/rust/debug/client-rust")
 }
 
-impl Crates {
-    fn driver(call: Call<'_>) -> anyhow::Result<Tool> {
-        let tool = Tool::new(program())
-            .env("HOME", call.home)
-            .env("XDG_CACHE_HOME", call.home.join("cache"))
-            .env("XDG_DATA_HOME", call.home.join("data"));
-        with_browser(tool, call.home)
-    }
-}
-
-impl Client for Crates {
+impl Driven for Crates {
     fn name(&self) -> &'static str {
         "sigstore-rust 0.15.1"
     }
@@ -44,40 +32,12 @@ impl Client for Crates {
         }]
     }
 
-    fn bootstrap(&self, call: Call<'_>) -> anyhow::Result<()> {
-        driver::bootstrap(Self::driver(call)?, call)
-    }
-
-    fn sign(
-        &self,
-        call: Call<'_>,
-        signer: Signer<'_>,
-        artifact: &Path,
-        bundle: &Path,
-    ) -> anyhow::Result<()> {
-        driver::sign(Self::driver(call)?, call, signer, artifact, bundle)
-    }
-
-    fn attest(
-        &self,
-        call: Call<'_>,
-        token: &str,
-        statement: &Statement,
-        bundle: &Path,
-    ) -> anyhow::Result<()> {
-        driver::attest(Self::driver(call)?, call, token, statement, bundle)
-    }
-
-    fn verify(&self, call: Call<'_>, question: Question<'_>) -> anyhow::Result<Verdict> {
-        driver::verify(Self::driver(call)?, call, question)
-    }
-
-    fn verify_attestation(
-        &self,
-        call: Call<'_>,
-        question: Question<'_>,
-    ) -> anyhow::Result<Verdict> {
-        driver::verify_attestation(Self::driver(call)?, call, question)
+    fn program(&self, call: Call<'_>) -> anyhow::Result<Tool> {
+        let tool = Tool::new(program())
+            .env("HOME", call.home)
+            .env("XDG_CACHE_HOME", call.home.join("cache"))
+            .env("XDG_DATA_HOME", call.home.join("data"));
+        with_browser(tool, call.home)
     }
 }
 
