@@ -33,6 +33,7 @@ use openidconnect::{
     PkceCodeVerifier, RedirectUrl, Scope, TokenResponse as _,
 };
 use sealwright_crypto::{constant_time_eq, random_bytes};
+use tokio::time::Instant;
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -183,8 +184,8 @@ pub trait Person: Send + Sync {
 }
 
 /// Logs in: asks the provider where its doors are, gets a code through a person, and redeems it for an ID token, whose
-/// issuer, audience, expiry and nonce are checked at `now` (Unix seconds). The person's time counts against
-/// [`LoginOptions::patience`], the requests' against the transport's own limits.
+/// issuer, audience, expiry and nonce are checked. `now` (Unix seconds) is the time of the call; what the person takes is
+/// added to it, and counts against [`LoginOptions::patience`], as the requests' time does against the transport's own limits.
 ///
 /// # Errors
 /// [`LoginError`].
@@ -210,6 +211,7 @@ async fn log_in_pausing(
     now: i64,
     pause: Pause<'_>,
 ) -> Result<Secret, LoginError> {
+    let began = Instant::now();
     let provider = Provider::discover(&options.issuer, transport).await?;
     let login = Login {
         options,
@@ -224,7 +226,9 @@ async fn log_in_pausing(
         Flow::Paste => login.by_paste(person).await,
         Flow::Browser | Flow::Auto => login.by_browser(person).await,
     };
-    login.id_token(granted?, now)
+    // A person takes minutes, and the token is as old as their last click.
+    let taken = i64::try_from(began.elapsed().as_secs()).unwrap_or(i64::MAX);
+    login.id_token(granted?, now.saturating_add(taken))
 }
 
 /// One login in progress.

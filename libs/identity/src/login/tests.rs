@@ -293,6 +293,53 @@ async fn a_refusal_is_told_with_its_code() {
     assert!(matches!(error, LoginError::Refused { code, .. } if code == "invalid_grant"));
 }
 
+/// Somebody who looks for their password first.
+struct Slow(Somebody, Duration);
+
+impl Person for Slow {
+    fn open(&self, url: &str) {
+        self.0.open(url);
+    }
+
+    fn enter_code(&self, url: &str, complete: Option<&str>, code: &str) {
+        self.0.enter_code(url, complete, code);
+    }
+
+    fn paste(&self, url: &str) -> Pending<'_, std::io::Result<String>> {
+        let pasting = self.0.paste(url);
+        Box::pin(async {
+            tokio::time::sleep(self.1).await;
+            pasting.await
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_judged_when_it_comes_and_not_when_the_login_began() {
+    let slow = |fake: &Fake| {
+        let person = Somebody::at(fake, "code=c&state=STATE");
+        Slow(person, Duration::from_millis(1100))
+    };
+    let mut fake = Fake::new();
+    // A second further ahead than a provider's clock may be when the login begins.
+    let issued_at = NOW + crate::token::ISSUED_AT_LEEWAY_SECONDS + 1;
+    fake.claims = json!({ "iat": issued_at, "exp": issued_at + 60 });
+    assert!(login(&fake, Flow::Paste).await.is_err(), "too soon");
+    let fresh = log_in(&options(Flow::Paste), NOBODY, &fake, &slow(&fake), NOW).await;
+    assert!(fresh.is_ok(), "{fresh:?}");
+
+    fake.claims = json!({ "iat": NOW, "exp": NOW + 1 });
+    assert!(login(&fake, Flow::Paste).await.is_ok());
+    let stale = log_in(&options(Flow::Paste), NOBODY, &fake, &slow(&fake), NOW).await;
+    assert!(
+        matches!(
+            stale,
+            Err(LoginError::IdToken(crate::TokenError::Expired { .. }))
+        ),
+        "{stale:?}"
+    );
+}
+
 #[tokio::test]
 async fn a_foreign_state_is_no_answer() {
     let fake = Fake::new();
