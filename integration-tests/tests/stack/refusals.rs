@@ -3,7 +3,9 @@
 use std::{fs, path::Path};
 
 use sealwright_crypto::base64;
-use sealwright_integration_tests::{Daemon, EMAIL, Tool, artifact};
+use sealwright_integration_tests::{
+    ClientView, Daemon, EMAIL, Tool, artifact, deployment::Deployment,
+};
 use serde_json::{Value, json};
 
 /// Bends one field of the bundle.
@@ -180,25 +182,29 @@ const BENDS: &[(&str, Bend, &[&str])] = &[
     ("unknown-field", |b| b["surprise"] = json!(1), &["surprise"]),
 ];
 
-fn refuse(daemon: &Daemon, file: &Path, bundle: &Path) -> anyhow::Result<String> {
-    Ok(daemon.verify(file, bundle)?.code(1)?.to_lowercase())
+fn refuse(view: &ClientView, file: &Path, bundle: &Path) -> anyhow::Result<String> {
+    Ok(view.verify(file, bundle)?.code(1)?.to_lowercase())
 }
 
 #[test]
 fn whatever_is_bent_in_a_bundle_is_refused() -> anyhow::Result<()> {
     let daemon = Daemon::fresh()?;
+    refuses_whatever_is_bent(&daemon)
+}
+
+fn refuses_whatever_is_bent(view: &ClientView) -> anyhow::Result<()> {
     let (dir, file) = artifact(b"bend me")?;
     // A neighbour in the log makes proofs non-trivial.
     let (_other_dir, other) = artifact(b"a neighbour")?;
-    daemon.sign(&other)?;
-    let bundle: Value = serde_json::from_slice(&fs::read(daemon.sign(&file)?)?)?;
+    view.sign(&other)?;
+    let bundle: Value = serde_json::from_slice(&fs::read(view.sign(&file)?)?)?;
     for (name, bend, words) in BENDS {
         let mut bent = bundle.clone();
         bend(&mut bent);
         assert_ne!(bent, bundle, "{name} bends nothing");
         let path = dir.path().join(format!("{name}.json"));
         fs::write(&path, bent.to_string())?;
-        let said = refuse(&daemon, &file, &path).map_err(|error| error.context(*name))?;
+        let said = refuse(view, &file, &path).map_err(|error| error.context(*name))?;
         assert!(
             words.iter().any(|word| said.contains(word)),
             "{name}: none of {words:?} in\n{said}"
@@ -210,16 +216,20 @@ fn whatever_is_bent_in_a_bundle_is_refused() -> anyhow::Result<()> {
 #[test]
 fn another_artifact_identity_or_issuer_is_refused() -> anyhow::Result<()> {
     let daemon = Daemon::fresh()?;
+    refuses_another_artifact_identity_or_issuer(&daemon)
+}
+
+fn refuses_another_artifact_identity_or_issuer(view: &ClientView) -> anyhow::Result<()> {
     let (_dir, file) = artifact(b"mine")?;
-    let bundle = daemon.sign(&file)?;
+    let bundle = view.sign(&file)?;
     let verify = |identity: [&str; 4]| {
         let tool = Tool::sealwright()
             .args(["verify-blob", "--bundle"])
             .arg(&bundle)
-            .args(daemon.trust());
+            .args(view.trust());
         tool.args(identity).arg(&file).run()
     };
-    let issuer = daemon.endpoints().oidc.as_str();
+    let issuer = view.endpoints().oidc.as_str();
     verify([
         "--certificate-identity",
         EMAIL,
@@ -273,7 +283,7 @@ fn another_artifact_identity_or_issuer_is_refused() -> anyhow::Result<()> {
     .code(1)?;
 
     fs::write(&file, b"not mine")?;
-    let said = refuse(&daemon, &file, &bundle)?;
+    let said = refuse(view, &file, &bundle)?;
     assert!(
         said.contains("digest") || said.contains("artifact") || said.contains("signature"),
         "{said}"
@@ -333,6 +343,10 @@ fn an_sct_of_another_log_is_refused() -> anyhow::Result<()> {
 #[test]
 fn an_attestation_is_not_a_signature() -> anyhow::Result<()> {
     let daemon = Daemon::fresh()?;
+    tells_attestations_from_signatures(&daemon)
+}
+
+fn tells_attestations_from_signatures(view: &ClientView) -> anyhow::Result<()> {
     let (dir, file) = artifact(b"attested, not signed")?;
     let digest = hex::encode(sealwright_crypto::sha256(b"attested, not signed"));
     let statement = dir.path().join("statement.json");
@@ -352,18 +366,18 @@ fn an_attestation_is_not_a_signature() -> anyhow::Result<()> {
         .arg(&statement);
     tool.arg("--bundle")
         .arg(&bundle)
-        .args(daemon.trust())
-        .run_with_input(daemon.token()?.as_bytes())?
+        .args(view.trust())
+        .run_with_input(view.token()?.as_bytes())?
         .success()?;
 
-    let said = refuse(&daemon, &file, &bundle)?;
+    let said = refuse(view, &file, &bundle)?;
     assert!(said.contains("attestation"), "{said}");
     let attestation = |more: &[&str]| {
         let tool = Tool::sealwright()
             .args(["verify-blob-attestation", "--bundle"])
             .arg(&bundle)
-            .args(daemon.trust());
-        tool.args(daemon.identity()).args(more).arg(&file).run()
+            .args(view.trust());
+        tool.args(view.identity()).args(more).arg(&file).run()
     };
     attestation(&[])?.code(1)?;
     attestation(&["--type", "https://example.com/other/v1"])?.code(1)?;
@@ -371,4 +385,14 @@ fn an_attestation_is_not_a_signature() -> anyhow::Result<()> {
     let said = attestation(&["--any-type"])?.code(0)?;
     assert!(said.contains("https://example.com/scan/v1"), "{said}");
     Ok(())
+}
+
+/// What is signed with the roles apart is worth the same refusals; one deployment serves all three questions.
+#[test]
+fn with_roles_apart_the_same_is_refused() -> anyhow::Result<()> {
+    let mut deployment = Deployment::fresh()?;
+    refuses_whatever_is_bent(&deployment)?;
+    refuses_another_artifact_identity_or_issuer(&deployment)?;
+    tells_attestations_from_signatures(&deployment)?;
+    deployment.terminate()
 }
