@@ -234,7 +234,7 @@ impl Raw {
         }
         let validated = Validated {
             dir: folder.to_owned(),
-            host: self.host,
+            host: looked_up(self.host, folder),
             endpoints,
             parts,
             role,
@@ -390,6 +390,17 @@ fn authority(
     })
 }
 
+/// The listener's files are relative to the configuration file, as all paths in it are.
+fn looked_up(mut host: HostConfig, folder: &Path) -> HostConfig {
+    if let Some(tls) = &mut host.tls {
+        let files = [&mut tls.certificate, &mut tls.key];
+        for file in files.into_iter().chain(&mut tls.client_ca) {
+            *file = folder.join(&file);
+        }
+    }
+    host
+}
+
 /// Between hosts nothing is said in the clear.
 fn refuse_plaintext(key: &str, url: &str) -> Result<(), Error> {
     let parsed = Url::parse(url).map_err(|error| {
@@ -459,6 +470,15 @@ mod tests {
                 "{said}"
             );
         }
+    }
+
+    #[test]
+    fn the_files_of_tls_are_looked_up_beside_the_configuration() {
+        let text = "[host.tls]\nlisten = \"127.0.0.1:0\"\ncertificate = \"keys/tls.pem\"\nkey = \"/tls.key\"";
+        let raw: Raw = parse(text, "text").unwrap();
+        let tls = looked_up(raw.host, Path::new("/srv/ca")).tls.unwrap();
+        assert_eq!(tls.certificate, Path::new("/srv/ca/keys/tls.pem"));
+        assert_eq!(tls.key, Path::new("/tls.key"));
     }
 
     #[test]
