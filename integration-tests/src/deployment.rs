@@ -7,14 +7,21 @@
 use std::{
     collections::BTreeMap,
     fs,
-    net::Ipv4Addr,
+    io::Write as _,
+    net::{Ipv4Addr, SocketAddr},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU8, Ordering},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, bail, ensure};
+use sealwright_crypto::{KeyType, PrivateKey};
+use sealwright_pki::{
+    SerialNumber,
+    authority::{self, AuthorityName, Envelope, Parent},
+};
 use serde_json::Value;
 
 use crate::{ClientView, Daemon, Endpoints, Outcome, Process, Tool, binary, http};
@@ -56,7 +63,7 @@ impl Deployment {
     /// Makes a deployment and starts nothing.
     pub fn made() -> anyhow::Result<Self> {
         let temporary = tempfile::tempdir()?;
-        let provider = Daemon::fresh()?;
+        let provider = Daemon::fresh_with(&["--login", crate::EMAIL])?;
         let (dir, address) = (temporary.path().join("apart"), own_address());
         let url = |offset: u16| format!("http://{address}:{}", BASE_PORT + offset);
         Tool::sealwrightd()
@@ -68,7 +75,11 @@ impl Deployment {
             .arg(&dir)
             .run()?
             .success()?;
-        let view = handed_out(&dir, &provider)?;
+        let tls = SocketAddr::from((address, BASE_PORT + 21));
+        serve_tls(&dir, tls)?;
+        let mut endpoints = handed_out(&dir, &provider)?.endpoints().clone();
+        endpoints.ca_tls = Some(format!("https://{tls}"));
+        let view = ClientView::new(dir.join("trust/client"), endpoints);
         Ok(Self {
             dir,
             address,
@@ -224,6 +235,47 @@ pub fn handed_out(dir: &Path, provider: &Daemon) -> anyhow::Result<ClientView> {
     endpoints["oidc"] = provider.endpoints().oidc.clone().into();
     let endpoints: Endpoints = serde_json::from_value(endpoints)?;
     Ok(ClientView::new(client, endpoints))
+}
+
+/// Gives the authority a TLS listener at `address`, and clients the certificate to trust it by, as an operator would.
+fn serve_tls(dir: &Path, address: SocketAddr) -> anyhow::Result<()> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let now = i64::try_from(now)?;
+    let envelope = || Envelope {
+        serial: SerialNumber::from_random(rand::random()),
+        not_before: now - 300,
+        not_after: now + 86_400,
+    };
+    let (root_key, key) = (
+        PrivateKey::generate(KeyType::EcP256)?,
+        PrivateKey::generate(KeyType::EcP256)?,
+    );
+    let name = AuthorityName {
+        common_name: "TLS of a test".to_owned(),
+        organization: "Example".to_owned(),
+        development: false,
+    };
+    let root = authority::root(&root_key, &name, 0, &envelope())?;
+    let parent = Parent {
+        certificate: &root,
+        key: &root_key,
+    };
+    let addresses = [address.ip()];
+    let leaf = authority::tls_server(key.public_key(), &[], &addresses, &envelope(), parent)?;
+    let ca = dir.join("ca");
+    let (certificate_file, key_file) = (ca.join("keys/tls.pem"), ca.join("keys/tls.key"));
+    fs::write(&certificate_file, leaf.to_pem())?;
+    fs::write(&key_file, key.to_pkcs8_pem().as_bytes())?;
+    fs::set_permissions(&key_file, fs::Permissions::from_mode(0o600))?;
+    fs::write(dir.join("trust/client/tls_ca.pem"), root.to_pem())?;
+    let mut config = fs::OpenOptions::new()
+        .append(true)
+        .open(ca.join("sealwright.toml"))?;
+    writeln!(
+        config,
+        "\n[host.tls]\nlisten = \"{address}\"\ncertificate = \"keys/tls.pem\"\nkey = \"keys/tls.key\""
+    )?;
+    Ok(())
 }
 
 fn port(role: &str, above: u16) -> u16 {

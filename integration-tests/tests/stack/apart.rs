@@ -22,9 +22,8 @@ use sealwright_integration_tests::{
     deployment::{Deployment, ROLES},
     http, skipped,
     strangers::{
-        Client, cosign,
+        self,
         matrix::{Matrix, Results},
-        ours, python,
     },
 };
 use sealwright_proto::sealwright::{
@@ -36,17 +35,13 @@ use sealwright_proto::sealwright::{
 };
 use tonic::{Code, transport::Channel};
 
-/// Signing, attesting, bootstrapping, verifying and refusing, by our client and by published ones that start quickly.
+/// Signing, attesting, bootstrapping, verifying and refusing, by our client and by every published one.
 #[test]
 fn clients_cannot_tell_roles_apart_from_roles_together() -> anyhow::Result<()> {
     let mut deployment = Deployment::fresh()?;
     let (_dir, file) = artifact(b"first of the log")?;
     deployment.sign(&file)?;
-    let clients: Vec<Box<dyn Client>> = vec![
-        Box::new(ours::Ours),
-        Box::new(python::Python),
-        Box::new(cosign::Cosign),
-    ];
+    let clients = strangers::all();
     for client in &clients {
         if let Some(reason) = client.absent() {
             let reason = format!("{}: {reason}", client.name());
