@@ -13,11 +13,12 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU8, Ordering},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail, ensure};
 use sealwright_crypto::{KeyType, PrivateKey};
+use sealwright_host::{Clock as _, clock::SystemClock};
 use sealwright_pki::{
     SerialNumber,
     authority::{self, AuthorityName, Envelope, Parent},
@@ -239,8 +240,7 @@ pub fn handed_out(dir: &Path, provider: &Daemon) -> anyhow::Result<ClientView> {
 
 /// Gives the authority a TLS listener at `address`, and clients the certificate to trust it by, as an operator would.
 fn serve_tls(dir: &Path, address: SocketAddr) -> anyhow::Result<()> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    let now = i64::try_from(now)?;
+    let now = SystemClock.unix();
     let envelope = || Envelope {
         serial: SerialNumber::from_random(rand::random()),
         not_before: now - 300,
