@@ -3,6 +3,8 @@
 
 CARGO ?= cargo
 JOBS ?= 2
+# `make bench BENCH_PROFILE=dist` measures what is shipped; that build takes longer.
+BENCH_PROFILE ?= release
 PYTHON ?= python3
 VENV := .venv
 # Published clients, pinned so that a failure is ours and not a release of the night.
@@ -80,8 +82,8 @@ peers:
 	@.ci/clients cosign timestamp-server
 
 bench: peers
-	$(CARGO) build --release -j $(JOBS) -p sealwright-stack -p sealwright-cli -p sealwright-integration-tests
-	./target/release/bench
+	$(CARGO) build --profile $(BENCH_PROFILE) -j $(JOBS) -p sealwright-stack -p sealwright-cli -p sealwright-integration-tests
+	./target/$(BENCH_PROFILE)/bench
 
 soak:
 	@.ci/soak
