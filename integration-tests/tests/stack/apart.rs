@@ -514,3 +514,49 @@ fn the_trust_root_is_kept_by_its_operator_alone() -> anyhow::Result<()> {
     assert!(gone.contains("no trust service is running"), "{gone}");
     Ok(())
 }
+
+/// Killed at any moment of a publication, the trust service has all of it or nothing, and asking again is all that it takes.
+#[test]
+fn a_publication_that_was_cut_off_is_asked_for_again() -> anyhow::Result<()> {
+    for pause in [1, 8, 25].map(Duration::from_millis) {
+        let mut deployment = Deployment::made()?;
+        for role in ROLES {
+            deployment.start(role)?;
+        }
+        for role in ["log", "tsa", "ca"] {
+            deployment.ready(role)?;
+        }
+        let key = deployment.dir("offline").join("targets.pem");
+        deployment.operate(&["stage"])?.success()?;
+        deployment
+            .operate(&["sign", "--key", &key.display().to_string()])?
+            .success()?;
+
+        let publish = Tool::sealwrightd()
+            .args(["trust", "--dir"])
+            .arg(deployment.dir("trust"))
+            .arg("publish");
+        let publishing = std::thread::spawn(move || publish.run());
+        std::thread::sleep(pause);
+        deployment.kill("trust")?;
+        let cut = publishing.join().expect("the thread does not panic")?;
+        let told = cut.stderr.contains("trust status") || cut.stderr.contains("no trust service");
+        ensure!(cut.code == Some(0) || told, "{cut}");
+
+        deployment.start("trust")?;
+        let began = Instant::now();
+        while deployment.operate(&["status"])?.code != Some(0) {
+            ensure!(began.elapsed() < FOUND_BY, "trust does not come back");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let again = deployment.operate(&["publish"])?;
+        let done = again.code == Some(0) || again.stderr.contains("nothing is staged");
+        ensure!(done, "{again}");
+        deployment.operate(&["activate"])?.success()?;
+        deployment.ready("trust")?;
+        let (_dir, file) = artifact(b"after the cut")?;
+        deployment.sign(&file)?;
+        deployment.terminate()?;
+    }
+    Ok(())
+}

@@ -161,12 +161,17 @@ fn read_key(path: &Path) -> anyhow::Result<MemorySigner> {
 }
 
 fn said(status: tonic::Status) -> anyhow::Error {
-    match status.code() {
-        tonic::Code::Unavailable if status.details().is_empty() => {
-            anyhow!("the trust service does not answer: {}", status.message())
-        }
-        _ => anyhow!("{}", status.message()),
+    // What the service sends has no cause; one means that the connection failed here.
+    let broke = std::error::Error::source(&status).is_some();
+    let absent = status.code() == tonic::Code::Unavailable && status.details().is_empty();
+    if broke || absent {
+        return anyhow!(
+            "the trust service does not answer: {}; once it runs, `sealwrightd trust status` tells whether this was done, and \
+             asking again does no harm",
+            status.message()
+        );
     }
+    anyhow!("{}", status.message())
 }
 
 fn tell_change(
