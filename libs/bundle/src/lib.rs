@@ -25,6 +25,7 @@
 //! | [`bundle`] | the bundle format, read strictly and written |
 //! | [`trusted_root`] | authorities, logs and their windows of trust |
 //! | [`policy`] | whom and what a verifier accepts |
+//! | [`own_pki`] | certificates of an organisation's own PKI |
 //! | [`artifact`] | the digests of what was signed |
 //! | [`statement`] | in-toto statements |
 //! | [`mod@verify`] | the checks V1 to V12 in their order |
@@ -37,6 +38,7 @@ pub mod bundle;
 pub mod error;
 mod json;
 mod log;
+pub mod own_pki;
 pub mod policy;
 mod rekor_v1;
 pub mod signing_config;
@@ -48,6 +50,7 @@ pub mod verify;
 pub use artifact::{Artifact, ArtifactHasher};
 pub use bundle::Bundle;
 pub use error::VerifyError;
+pub use own_pki::CertificateRule;
 pub use policy::{IdentityRule, Matcher, Policy, PredicateTypes, TrustedKey};
 pub use signing_config::SigningConfig;
 pub use trusted_root::TrustedRoot;

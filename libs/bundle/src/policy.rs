@@ -9,6 +9,7 @@ use sealwright_crypto::PublicKey;
 use sealwright_pki::profile::ExtensionRow;
 
 use crate::error::VerifyError;
+use crate::own_pki::CertificateRule;
 use crate::statement::COSIGN_CUSTOM;
 use crate::trusted_root::Validity;
 
@@ -186,6 +187,7 @@ impl PredicateTypes {
 pub(crate) enum Signers {
     Identities(Vec<IdentityRule>),
     Keys(Vec<TrustedKey>),
+    Certificates(Box<CertificateRule>),
 }
 
 #[derive(Debug, Clone)]
@@ -280,6 +282,13 @@ impl Policy {
             return Err(invalid("no key".into()));
         }
         Ok(SignerChosen(Signers::Keys(keys)))
+    }
+
+    /// Signatures with a certificate of an organisation's own PKI. No certificate log is asked for, and no verified time
+    /// as long as the rule can do without.
+    #[must_use]
+    pub fn signed_by_certificate(rule: CertificateRule) -> SignerChosen {
+        SignerChosen(Signers::Certificates(Box::new(rule)))
     }
 
     /// How many logs of distinct operators must hold the signature. Default 1; entries that are

@@ -57,6 +57,23 @@ pub enum Signer {
         /// Which of the policy's identities matched, from 0.
         matched_rule: usize,
     },
+    /// The holder of a certificate of an organisation's own PKI.
+    Certificate {
+        /// The certificate's subject, RFC 4514.
+        subject: String,
+        /// Serial number of the certificate, in hexadecimal.
+        serial: String,
+        /// Start of the certificate's validity.
+        not_before: UnixTime,
+        /// End of the certificate's validity.
+        not_after: UnixTime,
+        /// Subject of the certificate's issuer, RFC 4514.
+        certificate_issuer: String,
+        /// Subject of the anchor that the path ends at, RFC 4514.
+        anchor: String,
+        /// SHA-256 of the certificate, in hexadecimal.
+        fingerprint: String,
+    },
     /// The holder of a key that the verifier knows.
     Key {
         /// SHA-256 of the key's SubjectPublicKeyInfo, in hexadecimal.

@@ -19,6 +19,7 @@ use crate::artifact::Artifact;
 use crate::bundle::{Bundle, BundleVersion, Content, Envelope, MessageSignature, SignerMaterial};
 use crate::error::{Counted, SctFault, StructureFault, TimestampFault, VerifyError};
 use crate::log::{self, Claim, Logged, logged_entries};
+use crate::own_pki::{self, CertificateRule};
 use crate::policy::{self, IdentityRule, Policy, Signers, TrustedKey};
 use crate::statement::{self, Statement};
 use crate::trusted_root::{Authority, TrustedRoot};
@@ -55,6 +56,7 @@ pub fn verify(
     let times = observed.times;
 
     // V4, V5, V6 for certificates; for keys, that they were valid then.
+    let mut remarks = Vec::new();
     let (signer, certificate_logs) = match &claimed {
         ClaimedSigner::Certificate(leaf, rules) => {
             let trusted = trusted_path(leaf, bundle, root, &times)?;
@@ -62,6 +64,17 @@ pub fn verify(
             let identity = identity_of(leaf)?;
             let matched_rule = matching_rule(&identity, rules)?;
             (identity_signer(&identity, &trusted, matched_rule), scts)
+        }
+        ClaimedSigner::Own(leaf, rule) => {
+            let judged = own_pki::judge(leaf, bundle, rule, &times, now)?;
+            let need = policy.certificate_log_threshold;
+            let scts = if need == 0 {
+                Vec::new()
+            } else {
+                verified_scts(&judged.chain, root, need)?
+            };
+            remarks.extend(judged.warnings);
+            (judged.signer, scts)
         }
         ClaimedSigner::Key(trusted, hint) => {
             key_valid_at(trusted, &times)?;
@@ -104,7 +117,8 @@ pub fn verify(
     }
 
     // V12: everything that was shown.
-    let warnings = warnings(root, artifact, algorithm, &logged, &observed.rejected);
+    let mut warnings = warnings(root, artifact, algorithm, &logged, &observed.rejected);
+    warnings.extend(remarks);
     Ok(Verified {
         signer,
         algorithm: algorithm.to_string(),
@@ -197,6 +211,11 @@ fn signing_hashes(bundle: &Bundle, policy: &Policy) -> Vec<HashAlgorithm> {
     let keys: Vec<&PublicKey> = match (bundle.certificate(), &policy.signers) {
         (Some(leaf), _) => leaf.public_key().into_iter().collect(),
         (None, Signers::Keys(keys)) => keys.iter().map(|trusted| &trusted.key).collect(),
+        (None, Signers::Certificates(rule)) => own_pki::claimed_leaf(bundle, rule)
+            .ok()
+            .and_then(|leaf| leaf.public_key().ok())
+            .into_iter()
+            .collect(),
         (None, Signers::Identities(_)) => Vec::new(),
     };
     keys.into_iter()
@@ -211,6 +230,7 @@ fn signing_hashes(bundle: &Bundle, policy: &Policy) -> Vec<HashAlgorithm> {
 /// Whoever the bundle says signed, matched with the kind of signer that the policy asks for.
 enum ClaimedSigner<'a> {
     Certificate(&'a Certificate, &'a [IdentityRule]),
+    Own(&'a Certificate, &'a CertificateRule),
     Key(&'a TrustedKey, &'a str),
 }
 
@@ -218,7 +238,7 @@ impl ClaimedSigner<'_> {
     fn public_key(&self) -> Result<&PublicKey, VerifyError> {
         match self {
             Self::Key(trusted, _) => Ok(&trusted.key),
-            Self::Certificate(leaf, _) => {
+            Self::Certificate(leaf, _) | Self::Own(leaf, _) => {
                 leaf.public_key()
                     .map_err(|error| VerifyError::UnsupportedKey {
                         key_type: error.to_string(),
@@ -281,6 +301,10 @@ fn claimed_signer<'a>(
             key_that_signed(bundle, artifact, keys, hint)?,
             hint,
         )),
+        (_, Signers::Certificates(rule)) => {
+            let leaf = own_pki::claimed_leaf(bundle, rule)?;
+            Ok(ClaimedSigner::Own(leaf, rule))
+        }
         (SignerMaterial::PublicKeyHint(_), Signers::Identities(_)) => {
             Err(VerifyError::SignerKind {
                 found: "a signature by a key",
