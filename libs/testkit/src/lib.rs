@@ -3,7 +3,9 @@
 //! | module | what it makes |
 //! |---|---|
 //! | [`bundle_factory`] | a whole world of authorities and logs in memory, and bundles signed in it |
+//! | [`mutate`] | changes to inputs: bytes, DER, JSON, text and tokens |
 //!
 //! Everything here panics when it cannot do its work: a fake that fails is a failed test.
 
 pub mod bundle_factory;
+pub mod mutate;

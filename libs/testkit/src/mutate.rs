@@ -92,7 +92,8 @@ fn jws(rng: &mut StdRng, input: &[u8], other: &[u8], dictionary: &[&str]) -> Opt
 }
 
 /// One of a slice, when there is one.
-pub(crate) fn pick<'a, T>(rng: &mut StdRng, items: &'a [T]) -> Option<&'a T> {
+#[must_use]
+pub fn pick<'a, T>(rng: &mut StdRng, items: &'a [T]) -> Option<&'a T> {
     items.get(rng.random_range(0..items.len().max(1)))
 }
 
