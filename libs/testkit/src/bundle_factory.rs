@@ -13,6 +13,8 @@
 //! A test that wants something wrong takes the trusted root first and then replaces a part of the
 //! world ([`World::ct_log`], [`World::timestamp_authority`], ...), or changes fields of the bundle.
 
+use std::sync::Arc;
+
 use futures::executor::block_on;
 use sealwright_crypto::{
     Algorithm, Digest, HashAlgorithm, KeyType, MemorySigner, PrivateKey, PublicKey, Signer as _,
@@ -36,7 +38,7 @@ use sealwright_tlog::entry::{EntrySignature, HashedRekord, VerifierMaterial};
 use sealwright_tlog::hash::{leaf_hash, merkle_tree_hash};
 use sealwright_tlog::proof::inclusion_proof;
 use sealwright_tlog::{
-    Checkpoint, Error as TlogError, Hash, HashReader, Node, Note, NoteKey, dsse,
+    Checkpoint, Error as TlogError, Hash, HashReader, Node, Note, NoteKey, NoteSignature, dsse,
 };
 
 /// When things happen unless a test says otherwise: 2026-11-24T12:00:00Z.
@@ -103,8 +105,19 @@ pub struct SignatureLog {
     pub origin: String,
     /// Its address.
     pub base_url: String,
+    /// The tree's number in the origin line, as logs of the first version write it (`origin - number`).
+    pub tree_id: Option<u64>,
     /// Its leaves in order.
     pub leaves: Vec<Vec<u8>>,
+}
+
+/// A signer with a certificate: may sign more than once, unlike those that [`World::sign_blob`] makes and forgets.
+#[derive(Debug, Clone)]
+pub struct Enrolled {
+    /// The key that signs.
+    pub key: Arc<PrivateKey>,
+    /// The certificate, for this key unless [`Signing::forged`] was asked for.
+    pub certificate: Certificate,
 }
 
 /// How a bundle is signed.
@@ -137,6 +150,8 @@ pub struct Signing {
 pub enum SctKind {
     /// Signed by the log over this certificate.
     Good,
+    /// The same, without the leaf index that logs of today put into the extensions.
+    WithoutExtensions,
     /// Signed by the log over other bytes.
     Tampered,
     /// Not there at all.
@@ -227,11 +242,33 @@ impl World {
 
     /// Signs a file keylessly.
     pub fn sign_blob(&mut self, artifact: &[u8], signing: &Signing) -> bundle::Bundle {
-        let (key, leaf) = self.signer(signing);
+        let signer = self.enroll(signing);
+        self.sign_blob_as(&signer, artifact, signing)
+    }
+
+    /// The same by a signer that is there already.
+    pub fn sign_blob_as(
+        &mut self,
+        signer: &Enrolled,
+        artifact: &[u8],
+        signing: &Signing,
+    ) -> bundle::Bundle {
         let algorithm = signing.algorithm();
-        let (digest, signature) = sign_message(&key, algorithm, artifact);
-        let material = certificate_material(&leaf);
-        let verifier = VerifierMaterial::X509Certificate(leaf.der().to_vec());
+        let (digest, signature) = sign_message(&signer.key, algorithm, artifact);
+        self.bundle_with_certificate(digest, signature, &signer.certificate, algorithm, signing)
+    }
+
+    /// A bundle around a signature that was made elsewhere over a file of this digest, by a certificate's key.
+    pub fn bundle_with_certificate(
+        &mut self,
+        digest: Digest,
+        signature: Vec<u8>,
+        certificate: &Certificate,
+        algorithm: Algorithm,
+        signing: &Signing,
+    ) -> bundle::Bundle {
+        let material = certificate_material(certificate);
+        let verifier = VerifierMaterial::X509Certificate(certificate.der().to_vec());
         let content = message_content(&digest, &signature);
         self.finish(
             material, content, digest, signature, verifier, algorithm, signing,
@@ -240,15 +277,26 @@ impl World {
 
     /// Signs a statement keylessly, in a DSSE envelope.
     pub fn sign_statement(&mut self, statement: &str, signing: &Signing) -> bundle::Bundle {
-        let (key, leaf) = self.signer(signing);
+        let signer = self.enroll(signing);
+        self.sign_statement_as(&signer, statement, signing)
+    }
+
+    /// The same by a signer that is there already.
+    pub fn sign_statement_as(
+        &mut self,
+        signer: &Enrolled,
+        statement: &str,
+        signing: &Signing,
+    ) -> bundle::Bundle {
+        let leaf = &signer.certificate;
         let algorithm = signing.algorithm();
         let payload_type = "application/vnd.in-toto+json";
         let (digest, signature) = sign_message(
-            &key,
+            &signer.key,
             algorithm,
             &dsse::pae(payload_type, statement.as_bytes()),
         );
-        let material = certificate_material(&leaf);
+        let material = certificate_material(leaf);
         let verifier = VerifierMaterial::X509Certificate(leaf.der().to_vec());
         let content = envelope_content(payload_type, statement, &signature);
         self.finish(
@@ -287,15 +335,19 @@ impl World {
         )
     }
 
-    fn signer(&mut self, signing: &Signing) -> (PrivateKey, Certificate) {
+    /// A new key and its certificate.
+    pub fn enroll(&mut self, signing: &Signing) -> Enrolled {
         let key = PrivateKey::generate(signing.key_type).expect("a key");
-        let leaf = self.certify(key.public_key(), signing);
+        let certificate = self.certify(key.public_key(), signing);
         let key = if signing.forged {
             PrivateKey::generate(signing.key_type).expect("a key")
         } else {
             key
         };
-        (key, leaf)
+        Enrolled {
+            key: Arc::new(key),
+            certificate,
+        }
     }
 
     /// A certificate with its timestamp from the certificate log.
@@ -307,7 +359,7 @@ impl World {
             .add_precertificate(&precertificate, &authority.issuer, signing);
         let certificate = authority.certificate(&precertificate, &sct);
         match signing.sct {
-            SctKind::Good | SctKind::Tampered => certificate,
+            SctKind::Good | SctKind::WithoutExtensions | SctKind::Tampered => certificate,
             SctKind::Missing => authority.without_timestamps(&certificate),
         }
     }
@@ -447,7 +499,13 @@ impl CertificateAuthority {
     /// A root and an issuing certificate.
     #[must_use]
     pub fn new(uri: &str) -> Self {
-        let (root_key, root) = new_root("certificate root", 1);
+        Self::valid(uri, LONG)
+    }
+
+    /// The same with certificates for this time alone: Unix seconds, both ends included.
+    #[must_use]
+    pub fn valid(uri: &str, validity: (i64, i64)) -> Self {
+        let (root_key, root) = new_root("certificate root", 1, validity);
         let key = PrivateKey::generate(KeyType::EcP256).expect("a key");
         let parent = Parent {
             certificate: &root,
@@ -457,7 +515,7 @@ impl CertificateAuthority {
             key.public_key(),
             &name("issuing authority"),
             Purpose::CodeSigning,
-            &years(),
+            &envelope_of(validity),
             parent,
         )
         .expect("an intermediate");
@@ -536,15 +594,20 @@ impl CtLog {
         signing: &Signing,
     ) -> SignedCertificateTimestamp {
         let issuer_key_hash = match signing.sct {
-            SctKind::Good | SctKind::Missing => issuer.issuer_key_hash(),
+            SctKind::Good | SctKind::WithoutExtensions | SctKind::Missing => {
+                issuer.issuer_key_hash()
+            }
             SctKind::Tampered => [0; 32],
         };
         let entry = SctEntry::precertificate_of(precertificate.certificate(), issuer_key_hash)
             .expect("an entry");
         let timestamp_ms = u64::try_from(signing.issued_at).expect("a time after 1970") * 1000;
-        let extensions = sct::leaf_index_extensions(self.next_index)
-            .expect("a small index")
-            .to_vec();
+        let extensions = match signing.sct {
+            SctKind::WithoutExtensions => Vec::new(),
+            _ => sct::leaf_index_extensions(self.next_index)
+                .expect("a small index")
+                .to_vec(),
+        };
         self.next_index += 1;
         let message = sct::signing_input(timestamp_ms, &entry, &extensions).expect("a message");
         SignedCertificateTimestamp {
@@ -569,7 +632,13 @@ impl TimestampAuthority {
     /// A signing leaf below a root.
     #[must_use]
     pub fn new(uri: &str) -> Self {
-        let (root_key, root) = new_root("timestamp root", 0);
+        Self::valid(uri, LONG)
+    }
+
+    /// The same with certificates for this time alone: Unix seconds, both ends included.
+    #[must_use]
+    pub fn valid(uri: &str, validity: (i64, i64)) -> Self {
+        let (root_key, root) = new_root("timestamp root", 0, validity);
         let signer = new_signer(KeyType::EcP256);
         let parent = Parent {
             certificate: &root,
@@ -578,7 +647,7 @@ impl TimestampAuthority {
         let leaf = authority::time_stamping_leaf(
             signer.public_key(),
             &name("timestamp authority"),
-            &years(),
+            &envelope_of(validity),
             parent,
         )
         .expect("a leaf");
@@ -632,6 +701,7 @@ impl SignatureLog {
             key,
             origin: origin.into(),
             base_url: base_url.into(),
+            tree_id: None,
             leaves: Vec::new(),
         }
     }
@@ -642,13 +712,21 @@ impl SignatureLog {
         entry: &HashedRekord,
         others: (usize, usize),
     ) -> rekor::TransparencyLogEntry {
+        let body = entry
+            .canonical_body()
+            .expect("an algorithm of the registry");
+        self.add_body_among_others(body, others)
+    }
+
+    /// The same for a body of any kind.
+    pub fn add_body_among_others(
+        &mut self,
+        body: Vec<u8>,
+        others: (usize, usize),
+    ) -> rekor::TransparencyLogEntry {
         self.add_others(others.0);
         let index = self.leaves.len();
-        self.leaves.push(
-            entry
-                .canonical_body()
-                .expect("an algorithm of the registry"),
-        );
+        self.leaves.push(body);
         self.add_others(others.1);
         self.entry(index)
     }
@@ -699,14 +777,32 @@ impl SignatureLog {
     /// A checkpoint signed by the log, whatever it says.
     #[must_use]
     pub fn checkpoint(&self, size: u64, root: Hash) -> String {
-        let text = Checkpoint::new(&self.origin, size, root).to_text();
-        let key = self.note_key();
-        let mut note = Note::new(text.clone()).expect("a text");
-        note.push(
-            key.signature(&sign(&self.key, text.as_bytes()), 0)
-                .expect("a signature line"),
-        );
+        self.sign_text(&Checkpoint::new(&self.origin_line(), size, root).to_text())
+    }
+
+    /// A note of this text, signed by the log, be it a checkpoint or not.
+    #[must_use]
+    pub fn sign_text(&self, text: &str) -> String {
+        let mut note = Note::new(text).expect("a text");
+        note.push(self.signature_line(text));
         note.to_string()
+    }
+
+    /// The log's signature line for a note of this text.
+    #[must_use]
+    pub fn signature_line(&self, text: &str) -> NoteSignature {
+        self.note_key()
+            .signature(&sign(&self.key, text.as_bytes()), 0)
+            .expect("a signature line")
+    }
+
+    /// The first line of its checkpoints.
+    #[must_use]
+    pub fn origin_line(&self) -> String {
+        match self.tree_id {
+            Some(tree_id) => format!("{} - {tree_id}", self.origin),
+            None => self.origin.clone(),
+        }
     }
 
     fn note_key(&self) -> NoteKey {
@@ -743,10 +839,13 @@ impl Leaves<'_> {
     }
 }
 
-fn new_root(common_name: &str, path_len: u8) -> (PrivateKey, Certificate) {
+/// From a year before [`NOW`] to ten years after.
+const LONG: (i64, i64) = (NOW - 365 * DAY, NOW + 3650 * DAY);
+
+fn new_root(common_name: &str, path_len: u8, validity: (i64, i64)) -> (PrivateKey, Certificate) {
     let key = PrivateKey::generate(KeyType::EcP256).expect("a key");
-    let certificate =
-        authority::root(&key, &name(common_name), path_len, &years()).expect("a root");
+    let certificate = authority::root(&key, &name(common_name), path_len, &envelope_of(validity))
+        .expect("a root");
     (key, certificate)
 }
 
@@ -773,11 +872,11 @@ fn serial() -> SerialNumber {
     SerialNumber::from_random(random_bytes())
 }
 
-fn years() -> Envelope {
+fn envelope_of((not_before, not_after): (i64, i64)) -> Envelope {
     Envelope {
         serial: serial(),
-        not_before: NOW - 365 * DAY,
-        not_after: NOW + 3650 * DAY,
+        not_before,
+        not_after,
     }
 }
 
