@@ -36,6 +36,12 @@ impl<'a> Artifact<'a> {
         Self(Source::Digests(vec![digest]))
     }
 
+    /// The digests of one artifact that was read before, each of another algorithm.
+    #[must_use]
+    pub fn from_digests(digests: Vec<Digest>) -> Self {
+        Self(Source::Digests(digests))
+    }
+
     /// No artifact: the statement in an attestation is returned without tying it to anything.
     ///
     /// The caller takes over check V10. Message signatures cannot be verified this way.
@@ -127,9 +133,13 @@ impl ArtifactHasher {
     /// The artifact, once all pieces are in.
     #[must_use]
     pub fn finish(self) -> Artifact<'static> {
-        Artifact(Source::Digests(
-            self.0.into_iter().map(Hasher::finish).collect(),
-        ))
+        Artifact::from_digests(self.into_digests())
+    }
+
+    /// Its digests, for whoever wants to keep them.
+    #[must_use]
+    pub fn into_digests(self) -> Vec<Digest> {
+        self.0.into_iter().map(Hasher::finish).collect()
     }
 }
 

@@ -207,8 +207,53 @@ pub fn digest_algorithms(bundle: &Bundle, policy: &Policy) -> Vec<HashAlgorithm>
     }
 }
 
+/// What [`verify`] may come to ask of an artifact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Needs {
+    /// Digests, none twice, one at least.
+    pub digests: Vec<HashAlgorithm>,
+    /// The bytes themselves: a key may have signed them and not a digest (pure Ed25519).
+    pub bytes: bool,
+}
+
+/// Everything that [`verify`] may ask of the artifact, also for signatures of old clients: for an artifact that can be read
+/// only once. [`digest_algorithms`] is shorter, and enough for one that can be read again.
+#[must_use]
+pub fn possible_needs(bundle: &Bundle, policy: &Policy) -> Needs {
+    let mut needs = Needs {
+        digests: digest_algorithms(bundle, policy),
+        bytes: false,
+    };
+    if let Content::Message(_) = bundle.content() {
+        for algorithm in signing_keys(bundle, policy)
+            .into_iter()
+            .flat_map(algorithms_of)
+        {
+            match algorithm.hash() {
+                Some(hash) if !needs.digests.contains(&hash) => needs.digests.push(hash),
+                Some(_) => {}
+                None => needs.bytes = true,
+            }
+        }
+    }
+    needs
+}
+
 fn signing_hashes(bundle: &Bundle, policy: &Policy) -> Vec<HashAlgorithm> {
-    let keys: Vec<&PublicKey> = match (bundle.certificate(), &policy.signers) {
+    signing_keys(bundle, policy)
+        .into_iter()
+        .filter_map(|key| {
+            algorithms_of(key)
+                .first()
+                .and_then(|algorithm| algorithm.hash())
+        })
+        .collect()
+}
+
+/// The keys with which the signature may have been made.
+fn signing_keys<'a>(bundle: &'a Bundle, policy: &'a Policy) -> Vec<&'a PublicKey> {
+    match (bundle.certificate(), &policy.signers) {
         (Some(leaf), _) => leaf.public_key().into_iter().collect(),
         (None, Signers::Keys(keys)) => keys.iter().map(|trusted| &trusted.key).collect(),
         (None, Signers::Certificates(rule)) => own_pki::claimed_leaf(bundle, rule)
@@ -217,14 +262,7 @@ fn signing_hashes(bundle: &Bundle, policy: &Policy) -> Vec<HashAlgorithm> {
             .into_iter()
             .collect(),
         (None, Signers::Identities(_)) => Vec::new(),
-    };
-    keys.into_iter()
-        .filter_map(|key| {
-            algorithms_of(key)
-                .first()
-                .and_then(|algorithm| algorithm.hash())
-        })
-        .collect()
+    }
 }
 
 /// Whoever the bundle says signed, matched with the kind of signer that the policy asks for.
