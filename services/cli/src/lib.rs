@@ -6,6 +6,7 @@
 
 mod args;
 mod commands;
+pub mod conformance;
 mod environment;
 mod output;
 
@@ -23,7 +24,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use args::{Cli, Command};
+use args::{Cli, Command, Output};
 use environment::Environment;
 use output::Report;
 
@@ -35,7 +36,20 @@ pub fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     start_log(cli.verbose);
-    let patience = Patience::of(cli.timeout);
+    let name = cli.command.name();
+    drive(cli.output, name, cli.timeout, async |environment| {
+        commands::run(&cli.command, environment).await
+    })
+}
+
+/// Runs `work` on a runtime of its own for no longer than `limit`, prints what it has to say and turns it into an exit code.
+fn drive(
+    output: Output,
+    name: &'static str,
+    limit: Duration,
+    work: impl AsyncFnOnce(&Environment) -> Result<Report, Error>,
+) -> ExitCode {
+    let patience = Patience::of(limit);
     let environment = Environment::of_process(patience.clone());
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -47,10 +61,10 @@ pub fn main() -> ExitCode {
             return ExitCode::from(output::UNDECIDED);
         }
     };
-    let outcome = runtime.block_on(within(&patience, commands::run(&cli.command, &environment)));
+    let outcome = runtime.block_on(within(&patience, work(&environment)));
     // A thread that still reads a slow file must not hold up the exit.
     runtime.shutdown_background();
-    output::finish(cli.output, cli.command.name(), outcome)
+    output::finish(output, name, outcome)
 }
 
 /// Help and version go to standard output and succeed; anything else is usage. An argument that was misplaced is quoted by the

@@ -4,10 +4,10 @@ mod bundle;
 mod certificate;
 mod identity;
 mod login;
-mod sign;
+pub(crate) mod sign;
 mod token;
 mod trust;
-mod verify;
+pub(crate) mod verify;
 
 use clap::CommandFactory as _;
 use sealwright_sdk::Error;

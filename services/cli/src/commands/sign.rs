@@ -25,7 +25,7 @@ use crate::output::{Report, failure_text, failure_value};
 const PARALLEL: usize = 8;
 const BUNDLE_SUFFIX: &str = ".sigstore.json";
 /// A statement becomes base64 in a bundle, which verifiers read up to 32 MiB of.
-const MAX_STATEMENT_BYTES: usize = 16 * 1024 * 1024;
+pub(crate) const MAX_STATEMENT_BYTES: usize = 16 * 1024 * 1024;
 /// The largest RSA key in PEM is a fraction of this.
 pub(crate) const MAX_KEY_BYTES: usize = 64 * 1024;
 
@@ -136,7 +136,7 @@ fn bundle_places(files: &[PathBuf], bundle: Option<&Path>) -> Result<Vec<PathBuf
 }
 
 /// Refuses a bundle that would replace what was signed, or another bundle of the same run, before anything is sent.
-fn check_places<'a>(
+pub(crate) fn check_places<'a>(
     places: &[PathBuf],
     inputs: impl IntoIterator<Item = &'a PathBuf> + Clone,
 ) -> Result<(), Error> {
