@@ -562,11 +562,16 @@ impl CertificateAuthority {
     fn without_timestamps(&self, certificate: &Certificate) -> Certificate {
         let tbs =
             sct::precertificate_tbs(certificate.tbs_der()).expect("a to-be-signed certificate");
+        Certificate::from_der(self.sign_tbs(&tbs)).expect("a certificate")
+    }
+
+    /// The DER of a certificate with this to-be-signed part, whatever that says: no authority of ours signs unseen.
+    #[must_use]
+    pub fn sign_tbs(&self, tbs: &[u8]) -> Vec<u8> {
         let scheme = SignatureScheme::of(self.signer.algorithm()).expect("a scheme");
-        let signature = [&[0], sign(&self.signer, &tbs).as_slice()].concat();
+        let signature = [&[0], sign(&self.signer, tbs).as_slice()].concat();
         let signature = asn1::encode(asn1::tag::BIT_STRING, &signature);
-        let der = asn1::encode_sequence(&[&tbs, &scheme.identifier_der(), &signature]);
-        Certificate::from_der(der).expect("a certificate")
+        asn1::encode_sequence(&[tbs, &scheme.identifier_der(), &signature])
     }
 
     /// Its entry in a trusted root.
@@ -656,6 +661,12 @@ impl TimestampAuthority {
             uri: uri.into(),
             signer,
         }
+    }
+
+    /// A signature of the authority over these signed attributes, whatever they say.
+    #[must_use]
+    pub fn sign(&self, signed_attributes: &[u8]) -> Vec<u8> {
+        sign(&self.signer, signed_attributes)
     }
 
     /// A TimeStampResp over `data`.

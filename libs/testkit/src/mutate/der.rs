@@ -10,7 +10,8 @@ const MAX_DEPTH: usize = 48;
 
 /// How the length of a node is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Length {
+pub enum Length {
+    /// As DER wants it.
     Shortest,
     /// In more octets than needed.
     Padded(u8),
@@ -22,18 +23,40 @@ enum Length {
     Huge(u8),
 }
 
+/// What a node holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Content {
+pub enum Content {
+    /// Octets that are not taken apart.
     Bytes(Vec<u8>),
     /// Octets in front (the count of unused bits of a BIT STRING), and nodes.
     Nodes(Vec<u8>, Vec<Node>),
 }
 
+/// Tag, length and value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Node {
-    tag: u8,
-    length: Length,
-    content: Content,
+pub struct Node {
+    /// The tag's octet.
+    pub tag: u8,
+    /// How the length is written.
+    pub length: Length,
+    /// The value.
+    pub content: Content,
+}
+
+/// Takes DER apart; `None` when something is left over or nothing is there.
+///
+/// OCTET STRINGs and BIT STRINGs that hold DER are taken apart as well.
+#[must_use]
+pub fn parse(bytes: &[u8]) -> Option<Vec<Node>> {
+    read_all(bytes, 0)
+}
+
+/// Writes nodes one after the other, lengths as each says.
+#[must_use]
+pub fn encode(nodes: &[Node]) -> Vec<u8> {
+    let mut out = Vec::new();
+    nodes.iter().for_each(|node| write(node, &mut out));
+    out
 }
 
 /// One change to a node of the tree; `None` when the input is no tree.
@@ -43,9 +66,7 @@ pub fn mutate(rng: &mut StdRng, input: &[u8], other: &[u8]) -> Option<Vec<u8>> {
     let mut at = rng.random_range(0..total.max(1));
     let donor = donor(rng, other);
     change_at(rng, &mut nodes, &mut at, donor.as_ref());
-    let mut out = Vec::with_capacity(input.len() + 32);
-    nodes.iter().for_each(|node| write(node, &mut out));
-    Some(out)
+    Some(encode(&nodes))
 }
 
 /// Reads nodes until the end; `None` when there is none or something is left over.
@@ -300,9 +321,7 @@ mod tests {
             6,
             "what is packed is taken apart"
         );
-        let mut again = Vec::new();
-        nodes.iter().for_each(|node| write(node, &mut again));
-        assert_eq!(again, tree);
+        assert_eq!(encode(&nodes), tree);
     }
 
     #[test]

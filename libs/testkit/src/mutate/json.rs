@@ -8,12 +8,31 @@ use super::{bytes, der, pick, text};
 
 /// A document that may say what no honest writer says: members twice, numbers of any form.
 #[derive(Debug, Clone, PartialEq)]
-enum Json {
+pub enum Json {
     /// Written as it is: numbers, literals, and what is no JSON.
     Raw(String),
+    /// A string.
     Text(String),
+    /// An array.
     Array(Vec<Json>),
+    /// An object, in its order; names may be repeated.
     Object(Vec<(String, Json)>),
+}
+
+impl Json {
+    /// Takes a document apart; `None` when the input is no JSON. Members come in the order of their names.
+    #[must_use]
+    pub fn parse(input: &[u8]) -> Option<Self> {
+        serde_json::from_slice(input).ok().map(from_value)
+    }
+
+    /// The document, without white space.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut out = String::new();
+        write(self, false, &mut out);
+        out
+    }
 }
 
 /// One change to a value of the document; `None` when the input is no JSON.
@@ -23,8 +42,8 @@ pub fn mutate(
     other: &[u8],
     dictionary: &[&str],
 ) -> Option<Vec<u8>> {
-    let mut document = read(input)?;
-    let donor = read(other).map(|mut donor| {
+    let mut document = Json::parse(input)?;
+    let donor = Json::parse(other).map(|mut donor| {
         let at = rng.random_range(0..size(&donor));
         let mut at = at;
         nth(&mut donor, &mut at).map_or(Json::Raw("null".into()), |found| found.clone())
@@ -37,10 +56,6 @@ pub fn mutate(
     let spaces = rng.random_ratio(1, 32);
     write(&document, spaces, &mut out);
     Some(out.into_bytes())
-}
-
-fn read(input: &[u8]) -> Option<Json> {
-    serde_json::from_slice(input).ok().map(from_value)
 }
 
 fn from_value(value: serde_json::Value) -> Json {
