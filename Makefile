@@ -14,7 +14,7 @@ JS := integration-tests/clients/js
 # An identity provider that is not ours, for logins.
 PROVIDER := integration-tests/clients/provider
 
-.PHONY: help demo test soak bench peers setup packages lint fmt clean
+.PHONY: help demo test soak bench conformance peers setup packages lint fmt clean
 
 help:
 	@echo "make demo    build and show a file signed and verified with no key to keep"
@@ -22,6 +22,7 @@ help:
 	@echo "make lint    formatting, clippy, documentation, dependency rules"
 	@echo "make bench   figures, in under 10 minutes"
 	@echo "make soak    long proofs, resumable; SOAK_MINUTES sets the size (default 60)"
+	@echo "make conformance SUITE=DIR TUF_SUITE=DIR    the published suites, from folders fetched beforehand (either or both)"
 
 demo: packages
 	$(CARGO) build --release -j $(JOBS) -p sealwright-stack -p sealwright-cli
@@ -87,6 +88,11 @@ bench: peers
 
 soak:
 	@.ci/soak
+
+# The published suites: SUITE is a checkout of sigstore-conformance, TUF_SUITE one of tuf-conformance.
+conformance: setup
+	$(CARGO) build --release -j $(JOBS) -p sealwright-stack -p sealwright-cli
+	@.ci/conformance release
 
 clean:
 	$(CARGO) clean
