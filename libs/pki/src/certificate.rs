@@ -35,7 +35,7 @@ const WHAT: &str = "certificate";
 #[derive(Clone)]
 pub struct Certificate(Arc<Parsed>);
 
-type Span = Range<usize>;
+pub(crate) type Span = Range<usize>;
 
 struct Parsed {
     der: Vec<u8>,
@@ -444,21 +444,25 @@ pub fn pem_chain<'a>(certificates: impl IntoIterator<Item = &'a Certificate>) ->
 }
 
 /// Measures slices against the buffer they were cut from.
-struct Measure {
+pub(crate) struct Measure {
     base: usize,
 }
 
 impl Measure {
-    fn span(&self, slice: &[u8]) -> Span {
+    pub(crate) fn of(buffer: &[u8]) -> Self {
+        Self {
+            base: buffer.as_ptr() as usize,
+        }
+    }
+
+    pub(crate) fn span(&self, slice: &[u8]) -> Span {
         let start = slice.as_ptr() as usize - self.base;
         start..start + slice.len()
     }
 }
 
 fn parse(der: &[u8]) -> Result<Parsed, Error> {
-    let measure = Measure {
-        base: der.as_ptr() as usize,
-    };
+    let measure = Measure::of(der);
     let mut certificate = asn1::only(der, tag::SEQUENCE).within(WHAT)?.reader();
     let tbs = certificate.expect(tag::SEQUENCE).within("TBSCertificate")?;
     let outer_algorithm = certificate
@@ -616,17 +620,28 @@ fn parse_extensions(
 }
 
 fn parse_extension(list: &mut Reader<'_>, measure: &Measure) -> Result<ExtensionSpan, DerFault> {
+    let extension = read_extension(list)?;
+    Ok(ExtensionSpan {
+        oid: extension.oid,
+        critical: extension.critical,
+        value: measure.span(extension.value),
+        whole: measure.span(extension.der),
+    })
+}
+
+/// Reads one Extension of a list, of a certificate or of a revocation list.
+pub(crate) fn read_extension<'a>(list: &mut Reader<'a>) -> Result<Extension<'a>, DerFault> {
     let element = list.expect(tag::SEQUENCE)?;
     let mut reader = element.reader();
     let oid = reader.oid()?;
     let critical = reader.boolean_default_false()?;
     let value = reader.octet_string()?;
     reader.finish()?;
-    Ok(ExtensionSpan {
+    Ok(Extension {
         oid,
         critical,
-        value: measure.span(value),
-        whole: measure.span(element.whole),
+        value,
+        der: element.whole,
     })
 }
 
@@ -808,7 +823,7 @@ fn parse_basic_constraints(value: &[u8]) -> Result<BasicConstraints, DerFault> {
     }
 }
 
-fn parse_authority_key_identifier(value: &[u8]) -> Result<Option<&[u8]>, DerFault> {
+pub(crate) fn parse_authority_key_identifier(value: &[u8]) -> Result<Option<&[u8]>, DerFault> {
     let mut reader = asn1::only(value, tag::SEQUENCE)?.reader();
     let identifier = reader
         .optional(tag::context(0))?

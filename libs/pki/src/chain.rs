@@ -7,7 +7,8 @@
 //!
 //! Anchors may be self-signed or not; their own signatures are not looked at, the rest of what they say is: an anchor
 //! constrains its paths as any other authority does. Revocation is not consulted: the certificates of this profile
-//! live for minutes, and removing an authority is done in the trust root.
+//! live for minutes, and removing an authority is done in the trust root. Who has certificates that live longer asks
+//! [`crate::crl`] about each certificate of the path.
 
 use sealwright_crypto::KeyType;
 
@@ -34,6 +35,10 @@ pub enum Purpose {
     TimeStamping,
     /// id-kp-serverAuth among the leaf's purposes.
     ServerAuth,
+    /// A purpose of the caller's choice among the leaf's purposes.
+    Other(const_oid::ObjectIdentifier),
+    /// Whatever the leaf and its issuers are for; also a leaf that does not say.
+    Any,
 }
 
 impl Purpose {
@@ -43,6 +48,8 @@ impl Purpose {
             Self::CodeSigning => oid::CODE_SIGNING,
             Self::TimeStamping => oid::TIME_STAMPING,
             Self::ServerAuth => oid::SERVER_AUTH,
+            Self::Other(purpose) => purpose,
+            Self::Any => oid::ANY_EXTENDED_KEY_USAGE,
         }
     }
 
@@ -51,6 +58,8 @@ impl Purpose {
             Self::CodeSigning => "code signing",
             Self::TimeStamping => "time stamping",
             Self::ServerAuth => "server authentication",
+            Self::Other(_) => "the purpose asked for",
+            Self::Any => "any purpose",
         }
     }
 }
@@ -111,6 +120,15 @@ pub fn verify_precertificate_chain(
     purpose: Purpose,
 ) -> Result<VerifiedChain, Error> {
     Search::new(intermediates, anchors, at, purpose).run(leaf, Kind::Precertificate)
+}
+
+/// Checks what [`verify_chain`] asks of a leaf, whoever issued it: that it may sign for `purpose`, is no authority, has a
+/// strong key and nothing critical that is not understood, and is valid at the moment `at` (Unix seconds).
+///
+/// # Errors
+/// [`Error::Chain`].
+pub fn check_leaf_certificate(leaf: &Certificate, at: i64, purpose: Purpose) -> Result<(), Error> {
+    check_leaf(leaf, Kind::Certificate, at, purpose).map_err(Error::Chain)
 }
 
 /// Checks that leaves for `purpose` can be issued with this certificate: an authority that may sign certificates, whose
@@ -331,11 +349,14 @@ fn check_leaf(leaf: &Certificate, kind: Kind, at: i64, purpose: Purpose) -> Resu
 }
 
 fn check_leaf_purpose(leaf: &Certificate, purpose: Purpose) -> Result<(), ChainFault> {
+    if purpose == Purpose::Any {
+        return Ok(());
+    }
     let suits = leaf
         .extended_key_usage()
         .is_some_and(|usage| match purpose {
             Purpose::TimeStamping => usage.critical && usage.purposes == [purpose.oid()],
-            Purpose::CodeSigning | Purpose::ServerAuth => usage.contains(&purpose.oid()),
+            _ => usage.contains(&purpose.oid()),
         });
     if suits {
         Ok(())
@@ -349,9 +370,10 @@ fn check_leaf_purpose(leaf: &Certificate, purpose: Purpose) -> Result<(), ChainF
 
 /// An authority without purposes may certify for all; one with purposes for those only.
 fn certifies_for(issuer: &Certificate, purpose: Purpose) -> bool {
-    issuer.extended_key_usage().is_none_or(|usage| {
-        usage.contains(&purpose.oid()) || usage.contains(&oid::ANY_EXTENDED_KEY_USAGE)
-    })
+    purpose == Purpose::Any
+        || issuer.extended_key_usage().is_none_or(|usage| {
+            usage.contains(&purpose.oid()) || usage.contains(&oid::ANY_EXTENDED_KEY_USAGE)
+        })
 }
 
 fn check_authority_purpose(

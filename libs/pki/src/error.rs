@@ -48,6 +48,9 @@ pub enum Error {
     /// No path from the certificate to a trust anchor. Says why the most promising one failed.
     #[error("no valid certification path: {0}")]
     Chain(#[source] ChainFault),
+    /// A certificate revocation list that cannot be used, although it is well formed.
+    #[error("certificate revocation list: {0}")]
+    RevocationList(#[source] CrlFault),
     /// The subject's key is not strong enough to be certified.
     #[error("the public key is refused: {0}")]
     WeakKey(KeyFault),
@@ -282,6 +285,42 @@ pub enum ChainFault {
     /// The path is longer than 8 certificates, or finding one takes more signature checks than are spent.
     #[error("the path is too long or too expensive to find")]
     TooComplex,
+}
+
+/// Why a well-formed certificate revocation list (RFC 5280 section 5) says nothing that could be relied on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CrlFault {
+    /// A list of changes to another list.
+    #[error("it is a delta CRL; a complete one is needed")]
+    Delta,
+    /// A list that speaks for other issuers than the one that signed it.
+    #[error("it is an indirect CRL, which speaks for other issuers; the issuer's own is needed")]
+    Indirect,
+    /// A list of some reasons only, or of attribute certificates.
+    #[error("it covers {0} only; one that covers certificates for every reason is needed")]
+    Partial(&'static str),
+    /// A distribution point named relative to the issuer, which nobody uses.
+    #[error("its distribution point is named relative to its issuer, which is not understood")]
+    RelativeDistributionPoint,
+    /// A critical extension, of the list or of an entry, that this code does not process.
+    #[error("it has the critical extension {oid}, which is not understood")]
+    UnknownCriticalExtension {
+        /// The extension.
+        oid: ObjectIdentifier,
+    },
+    /// A reason that does not exist, or that only a delta CRL may give.
+    #[error("an entry has the reason code {code}, which a complete CRL cannot have")]
+    Reason {
+        /// CRLReason.
+        code: u64,
+    },
+    /// The issuer's certificate has a keyUsage without cRLSign.
+    #[error("{issuer:?} may not sign CRLs (keyUsage)")]
+    MayNotSign {
+        /// Subject of the issuer's certificate.
+        issuer: String,
+    },
 }
 
 /// Why a subject key is not certified.

@@ -12,6 +12,7 @@ pub mod asn1;
 pub mod authority;
 pub mod certificate;
 pub mod chain;
+pub mod crl;
 pub mod error;
 #[cfg(feature = "issue")]
 pub mod issue;
@@ -32,10 +33,12 @@ pub mod timestamp;
 pub use algorithm::SignatureScheme;
 pub use certificate::{Certificate, Extension, GeneralName, parse_pem_chain, pem_chain};
 pub use chain::{
-    Purpose, VerifiedChain, check_issuing_certificate, verify_chain, verify_precertificate_chain,
+    Purpose, VerifiedChain, check_issuing_certificate, check_leaf_certificate, verify_chain,
+    verify_precertificate_chain,
 };
 pub use const_oid::ObjectIdentifier;
-pub use error::{ChainFault, DerFault, Error};
+pub use crl::{CertificateRevocationList, Revocation, RevocationReason};
+pub use error::{ChainFault, CrlFault, DerFault, Error};
 pub use key_policy::KeyPolicy;
 pub use profile::{FulcioExtensions, Identity, SubjectAlternativeName};
 pub use request::CertificateRequest;

@@ -31,6 +31,22 @@ pub const KEY_USAGE: ObjectIdentifier = oid("2.5.29.15");
 pub const SUBJECT_ALT_NAME: ObjectIdentifier = oid("2.5.29.17");
 /// basicConstraints (RFC 5280 section 4.2.1.9)
 pub const BASIC_CONSTRAINTS: ObjectIdentifier = oid("2.5.29.19");
+/// cRLNumber (RFC 5280 section 5.2.3)
+pub const CRL_NUMBER: ObjectIdentifier = oid("2.5.29.20");
+/// reasonCode (RFC 5280 section 5.3.1)
+pub const CRL_REASON: ObjectIdentifier = oid("2.5.29.21");
+/// invalidityDate (RFC 5280 section 5.3.2)
+pub const INVALIDITY_DATE: ObjectIdentifier = oid("2.5.29.24");
+/// deltaCRLIndicator (RFC 5280 section 5.2.4)
+pub const DELTA_CRL_INDICATOR: ObjectIdentifier = oid("2.5.29.27");
+/// issuingDistributionPoint (RFC 5280 section 5.2.5)
+pub const ISSUING_DISTRIBUTION_POINT: ObjectIdentifier = oid("2.5.29.28");
+/// certificateIssuer (RFC 5280 section 5.3.3)
+pub const CERTIFICATE_ISSUER: ObjectIdentifier = oid("2.5.29.29");
+/// cRLDistributionPoints (RFC 5280 section 4.2.1.13)
+pub const CRL_DISTRIBUTION_POINTS: ObjectIdentifier = oid("2.5.29.31");
+/// expiredCertsOnCRL (X.509 section 9.5.2.8)
+pub const EXPIRED_CERTS_ON_CRL: ObjectIdentifier = oid("2.5.29.60");
 /// nameConstraints (RFC 5280 section 4.2.1.10)
 pub const NAME_CONSTRAINTS: ObjectIdentifier = oid("2.5.29.30");
 /// certificatePolicies (RFC 5280 section 4.2.1.4)
