@@ -74,7 +74,7 @@ pub fn root(
 }
 
 /// An issuing authority below `parent`: as a root, with no further authorities below (pathLen 0) and with the one
-/// extended key usage that its leaves are for.
+/// extended key usage that its leaves are for; none for [`Purpose::Any`].
 ///
 /// # Errors
 /// [`Error::Issuer`] when `parent`'s key is not its certificate's; as [`root`].
@@ -87,11 +87,16 @@ pub fn intermediate(
 ) -> Result<Certificate, Error> {
     let mut params = authority_params(name, 0);
     params.use_authority_key_identifier_extension = true;
-    params.extended_key_usages = vec![match purpose {
-        Purpose::CodeSigning => ExtendedKeyUsagePurpose::CodeSigning,
-        Purpose::TimeStamping => ExtendedKeyUsagePurpose::TimeStamping,
-        Purpose::ServerAuth => ExtendedKeyUsagePurpose::ServerAuth,
-    }];
+    params.extended_key_usages = match purpose {
+        Purpose::CodeSigning => vec![ExtendedKeyUsagePurpose::CodeSigning],
+        Purpose::TimeStamping => vec![ExtendedKeyUsagePurpose::TimeStamping],
+        Purpose::ServerAuth => vec![ExtendedKeyUsagePurpose::ServerAuth],
+        Purpose::Other(other) => {
+            let arcs = other.arcs().map(u64::from).collect();
+            vec![ExtendedKeyUsagePurpose::Other(arcs)]
+        }
+        Purpose::Any => Vec::new(),
+    };
     sign_below(params, subject_key, envelope, parent)
 }
 
