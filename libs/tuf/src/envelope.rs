@@ -135,6 +135,13 @@ impl<T: Metadata> Envelope<T> {
     /// [`Error::KeyNotPortable`], [`Error::Signer`].
     pub async fn sign(&mut self, signer: &dyn Signer) -> Result<(), Error> {
         let key = key_of(signer.public_key())?;
+        // The scheme stands in the key object, and a signature of another would never count.
+        let scheme = key.verifier().map(|(_, algorithm)| algorithm);
+        if scheme != Some(signer.algorithm()) {
+            return Err(Error::KeyNotPortable {
+                found: format!("{} ({})", key.keytype, signer.algorithm()),
+            });
+        }
         let bytes = signer.sign(&self.canonical).await.map_err(Error::Signer)?;
         self.add_signature(Signature {
             keyid: key.id(),

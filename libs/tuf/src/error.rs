@@ -122,7 +122,9 @@ pub enum Error {
         limit: usize,
     },
     /// A key that clients of this protocol do not all understand, refused when writing.
-    #[error("a {found} key cannot sign here: TUF clients agree on ECDSA P-256 and Ed25519 only")]
+    #[error(
+        "a {found} key cannot sign here: TUF clients agree on ECDSA P-256, Ed25519 and RSA-PSS with SHA-256 only"
+    )]
     KeyNotPortable {
         /// The key's type.
         found: String,

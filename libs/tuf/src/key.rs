@@ -71,12 +71,13 @@ impl Key {
     /// The key object of a public key, with exactly the members every client agrees on.
     ///
     /// # Errors
-    /// [`Error::KeyNotPortable`] for any key other than ECDSA P-256 and Ed25519: npm's client and `tough` refuse the
-    /// others (specs 2.2).
+    /// [`Error::KeyNotPortable`] for any key other than ECDSA P-256, Ed25519 and RSA (with PSS and SHA-256): npm's client
+    /// and `tough` refuse the others (specs 2.2).
     pub fn from_public_key(public: &PublicKey) -> Result<Self, Error> {
         let (keytype, scheme, value) = match (public.key_type(), public.ed25519_raw()) {
             (KeyType::EcP256, _) => ("ecdsa", "ecdsa-sha2-nistp256", public.to_pem()),
             (KeyType::Ed25519, Some(raw)) => ("ed25519", "ed25519", hex::encode(raw)),
+            (KeyType::Rsa { .. }, _) => ("rsa", "rsassa-pss-sha256", public.to_pem()),
             (other, _) => {
                 return Err(Error::KeyNotPortable {
                     found: other.to_string(),

@@ -1,10 +1,15 @@
 //! The client against repositories it should follow, and against the attacks of specification section 1.5.2.
 
+mod crashes;
+mod graphs;
+mod requests;
+mod rotations;
+
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use sealwright_crypto::{KeyType, MemorySigner, PrivateKey, Signer};
+use sealwright_crypto::{Algorithm, HashAlgorithm, KeyType, MemorySigner, PrivateKey, Signer};
 use sealwright_tuf::{
     Client, DelegatedRole, Delegations, Envelope, Error, Expiry, Key, KeyId, Limits,
     MemoryRepository, MemoryStore, MetaFile, Metadata, Place, Role, Root, Snapshot, Store, Subject,
@@ -906,6 +911,35 @@ fn key_ids_follow_the_specification() {
     );
     let refused = key_of(PrivateKey::generate(KeyType::EcP384).unwrap().public_key());
     assert!(matches!(refused, Err(Error::KeyNotPortable { .. })));
+}
+
+#[test]
+fn an_rsa_key_signs_with_pss_or_not_at_all() {
+    let rsa = KeyType::Rsa { bits: 2048 };
+    let pss = Algorithm::RsaPss {
+        bits: 2048,
+        hash: HashAlgorithm::Sha256,
+    };
+    let key = PrivateKey::generate(rsa).unwrap();
+    let signer = MemorySigner::with_algorithm(key, pss).unwrap();
+    let object = key_of(signer.public_key()).unwrap();
+    assert_eq!(
+        (object.keytype.as_str(), object.scheme.as_str()),
+        ("rsa", "rsassa-pss-sha256")
+    );
+    let mut root = Repository::new().root;
+    root.set_role(Role::Root, &[&object], 1);
+    let bytes = signed(root.clone(), &[&signer]);
+    Envelope::parse_self_signed(&bytes).unwrap();
+
+    let other = MemorySigner::new(PrivateKey::generate(rsa).unwrap());
+    assert_ne!(other.algorithm(), pss);
+    let mut envelope = Envelope::unsigned(root).unwrap();
+    let refused = now(envelope.sign(&other));
+    assert!(
+        matches!(refused, Err(Error::KeyNotPortable { .. })),
+        "{refused:?}"
+    );
 }
 
 #[test]
