@@ -21,6 +21,7 @@ help:
 	@echo "make test    everything a code change can break"
 	@echo "make lint    formatting, clippy, documentation, dependency rules"
 	@echo "make bench   figures, in under 10 minutes"
+	@echo "make mutants CRATE=tlog   which breaks of a crate its tests do not notice"
 	@echo "make soak    long proofs, resumable; SOAK_MINUTES sets the size (default 60)"
 	@echo "make conformance SUITE=DIR TUF_SUITE=DIR    the published suites, from folders fetched beforehand (either or both)"
 

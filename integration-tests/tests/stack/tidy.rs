@@ -105,7 +105,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
 ];
 
 /// Rooms that hold nothing but tests and what tests share.
-const TESTS: [&str; 3] = ["testkit", "integration-tests", "fuzz"];
+const TESTS: [&str; 4] = ["testkit", "integration-tests", "fuzz", "mutants"];
 
 fn metadata() -> Value {
     let output = Command::new(env!("CARGO"))
