@@ -27,6 +27,7 @@ use sealwright_crypto::Signer;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::artifact::Artifact;
+use crate::batch::BundleSource;
 use crate::ca::CertificationRequest;
 use crate::error::Error;
 use crate::http::Http;
@@ -181,6 +182,66 @@ pub fn verify(
     now: i64,
 ) -> Result<Verified, Error> {
     wait(crate::verify(bundle, artifact, root, policy, now))
+}
+
+/// [`crate::verify_many`], whose verdicts are waited for.
+///
+/// ```no_run
+/// use std::path::PathBuf;
+/// use sealwright_sdk::bundle::{Policy, TrustedRoot};
+/// use sealwright_sdk::{Artifact, Error, blocking};
+///
+/// fn all_hold(files: Vec<PathBuf>, root: &TrustedRoot, policy: &Policy, now: i64) -> Result<(), Error> {
+///     let items = files.into_iter().map(|file| {
+///         let bundle = file.with_added_extension("sigstore.json");
+///         (bundle, Artifact::Path(file))
+///     });
+///     for verdict in blocking::verify_many(items, root, policy, now)? {
+///         verdict?;
+///     }
+///     Ok(())
+/// }
+/// ```
+///
+/// # Errors
+/// Its, and [`Error::InsideRuntime`].
+pub fn verify_many<B, I>(
+    items: I,
+    root: &TrustedRoot,
+    policy: &Policy,
+    now: i64,
+) -> Result<Verdicts, Error>
+where
+    B: Into<BundleSource> + 'static,
+    I: IntoIterator<Item = (B, Artifact)>,
+    I::IntoIter: Send + 'static,
+{
+    if Handle::try_current().is_ok() {
+        return Err(Error::InsideRuntime);
+    }
+    let verdicts = crate::verify_many(items, root, policy, now)?;
+    Ok(Verdicts {
+        verdicts: Some(verdicts),
+    })
+}
+
+/// [`crate::Verdicts`], one after the other. Taken into an asynchronous runtime it ends there, with
+/// [`Error::InsideRuntime`].
+#[derive(Debug)]
+pub struct Verdicts {
+    verdicts: Option<crate::Verdicts>,
+}
+
+impl Iterator for Verdicts {
+    type Item = Result<Verified, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let verdicts = self.verdicts.as_mut()?;
+        wait(async { Ok(verdicts.next().await) }).unwrap_or_else(|error| {
+            self.verdicts = None;
+            Some(Err(error))
+        })
+    }
 }
 
 /// [`Profile::load`].

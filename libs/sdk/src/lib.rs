@@ -7,6 +7,7 @@
 //! | sign | [`SigningContext`]: one session, one key and certificate, many artifacts |
 //! | get a certificate alone | [`SigningContext::certificate`] |
 //! | verify | [`verify()`] with a [`bundle::Policy`] |
+//! | verify many | [`verify_many`], on every processor |
 //! | do all that without a runtime | [`blocking`] |
 //! | decide what to do about a failure | [`Error`]: one variant a decision, [`Error::code`] for scripts, [`Error::verdict`] for exit codes |
 //!
@@ -39,6 +40,7 @@
 
 pub mod ambient;
 mod artifact;
+mod batch;
 pub mod blocking;
 mod ca;
 mod error;
@@ -59,7 +61,8 @@ pub use sealwright_bundle as bundle;
 pub use sealwright_crypto as crypto;
 
 pub use ambient::ProfileSettings;
-pub use artifact::Artifact;
+pub use artifact::{Artifact, ReadArtifact};
+pub use batch::{BundleSource, Verdicts, verify_many};
 pub use ca::CertificationRequest;
 pub use error::{AmbientProblem, Error, Failure, Refusal, ServiceName, TokenProblem, Verdict};
 pub use file::{open_input, read_capped, write_atomically, write_secret};

@@ -3,16 +3,15 @@
 //! The decision is `sealwright-bundle`'s alone; here the artifact is read, once, for the digests that decision needs.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use sealwright_bundle::verify::digest_algorithms;
 use sealwright_bundle::{Bundle, Policy, TrustedRoot, Verified, VerifyError};
+use sealwright_crypto::HashAlgorithm;
 
-use crate::artifact::Artifact;
+use crate::artifact::{Artifact, Reading, on_a_thread};
 use crate::error::Error;
 use crate::file::read_capped;
-
-/// Artifacts up to this length can be held in memory for the one algorithm that needs the bytes themselves.
-const MAX_MESSAGE_BYTES: usize = 512 * 1024 * 1024;
 
 /// Reads a bundle file.
 ///
@@ -63,25 +62,69 @@ pub async fn verify(
     policy: &Policy,
     now: i64,
 ) -> Result<Verified, Error> {
-    let digests = artifact.digests(&digest_algorithms(bundle, policy)).await?;
-    match (
-        sealwright_bundle::verify(bundle, &digests, root, policy, now),
-        artifact,
-    ) {
-        // Pure Ed25519 signs the message, not a digest of it; then a file has to be read whole after all.
-        (Err(VerifyError::DigestUnavailable { .. }), Artifact::Path(path)) => {
-            let bytes = read_capped("artifact", path, MAX_MESSAGE_BYTES)?;
-            let whole = sealwright_bundle::Artifact::from_bytes(&bytes);
-            Ok(sealwright_bundle::verify(
-                bundle, &whole, root, policy, now,
-            )?)
-        }
-        (Err(VerifyError::DigestUnavailable { .. }), Artifact::Bytes(bytes)) => {
-            let whole = sealwright_bundle::Artifact::from_bytes(bytes);
-            Ok(sealwright_bundle::verify(
-                bundle, &whole, root, policy, now,
-            )?)
-        }
-        (verdict, _) => Ok(verdict?),
+    if artifact.is_quick() {
+        return judge(bundle, artifact, root, policy, now, &Reading::AHEAD);
     }
+    // When this call is dropped, nobody waits any more, and a large file is not read to its end.
+    let waiting = Arc::new(());
+    let somebody_waits = Arc::downgrade(&waiting);
+    let (bundle, artifact) = (bundle.clone(), artifact.clone());
+    let (root, policy) = (root.clone(), policy.clone());
+    let verdict = on_a_thread(move || {
+        let reading = Reading {
+            ahead: true,
+            still_wanted: &|| somebody_waits.strong_count() > 0,
+        };
+        judge(&bundle, &artifact, &root, &policy, now, &reading)
+    });
+    let verdict = verdict.await;
+    drop(waiting);
+    verdict
+}
+
+/// Reads the artifact and verifies, on this thread.
+pub(crate) fn judge(
+    bundle: &Bundle,
+    artifact: &Artifact,
+    root: &TrustedRoot,
+    policy: &Policy,
+    now: i64,
+    reading: &Reading<'_>,
+) -> Result<Verified, Error> {
+    let mut wanted = digest_algorithms(bundle, policy);
+    loop {
+        let digests = artifact.digests_now(&wanted, reading)?;
+        let digests = sealwright_bundle::Artifact::from_digests(digests);
+        let refusal = match sealwright_bundle::verify(bundle, &digests, root, policy, now) {
+            Ok(verified) => return Ok(verified),
+            Err(refusal) => refusal,
+        };
+        let VerifyError::DigestUnavailable { needed } = &refusal else {
+            return Err(refusal.into());
+        };
+        match HashAlgorithm::from_short_name(needed) {
+            // A signature of an old client, whose digest nothing in the bundle announced.
+            Some(another) if !wanted.contains(&another) => wanted.push(another),
+            Some(_) => return Err(refusal.into()),
+            None => return judge_message(bundle, artifact, root, policy, now, refusal),
+        }
+    }
+}
+
+/// Pure Ed25519 signs the message, not a digest of it; then the artifact has to be in memory after all.
+fn judge_message(
+    bundle: &Bundle,
+    artifact: &Artifact,
+    root: &TrustedRoot,
+    policy: &Policy,
+    now: i64,
+    refusal: VerifyError,
+) -> Result<Verified, Error> {
+    let Some(bytes) = artifact.message()? else {
+        return Err(refusal.into());
+    };
+    let whole = sealwright_bundle::Artifact::from_bytes(&bytes);
+    Ok(sealwright_bundle::verify(
+        bundle, &whole, root, policy, now,
+    )?)
 }
