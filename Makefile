@@ -21,8 +21,8 @@ help:
 	@echo "make test    everything a code change can break"
 	@echo "make lint    formatting, clippy, documentation, dependency rules"
 	@echo "make bench   figures, in under 10 minutes"
-	@echo "make mutants CRATE=tlog   which breaks of a crate its tests do not notice"
 	@echo "make soak    long proofs, resumable; SOAK_MINUTES sets the size (default 60)"
+	@echo "make mutants CRATE=tlog    which breaks of a crate its tests do not notice"
 	@echo "make conformance SUITE=DIR TUF_SUITE=DIR    the published suites, from folders fetched beforehand (either or both)"
 
 demo: packages
@@ -94,6 +94,12 @@ soak:
 conformance: setup
 	$(CARGO) build --release -j $(JOBS) -p sealwright-stack -p sealwright-cli
 	@.ci/conformance release
+
+# Breaks a crate in every place, one at a time: CRATE=tlog, perhaps with FILES=proof,tile. Outcomes are kept in
+# target/mutants, so that an interrupted run goes on where it stopped.
+mutants:
+	$(CARGO) build -q -j $(JOBS) -p sealwright-mutants
+	./target/debug/sealwright-mutants --crate $(or $(CRATE),$(error CRATE=tlog or tuf or bundle)) $(if $(FILES),--files $(FILES)) --jobs $(JOBS)
 
 clean:
 	$(CARGO) clean
