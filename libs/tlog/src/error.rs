@@ -64,6 +64,14 @@ pub enum Error {
     /// A verifier key text, or the key for a given signature type, is not usable.
     #[error("unusable note key: {0}")]
     UnusableKey(&'static str),
+    /// A witness policy does not follow its grammar, or contradicts itself.
+    #[error("witness policy, line {line}: {what}")]
+    WitnessPolicy {
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it, or what was expected.
+        what: &'static str,
+    },
     /// A tile path does not follow the layout.
     #[error("malformed tile path: {0}")]
     MalformedPath(&'static str),

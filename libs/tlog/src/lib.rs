@@ -14,6 +14,7 @@
 //! | [`note`] | who signed this text? |
 //! | [`checkpoint`] | which tree does a log vouch for? |
 //! | [`cosignature`] | which witnesses saw it, and when? |
+//! | [`witness_policy`] | are those witnesses enough? |
 //! | [`entry`] | what are the bytes of a signature log's leaf? |
 //! | [`ct`] | what are the bytes of a certificate log's leaf and signatures? |
 //! | [`dsse`] | what does a DSSE signature sign? |
@@ -30,6 +31,7 @@ pub mod note;
 pub mod proof;
 pub mod tile;
 mod wire;
+pub mod witness_policy;
 
 pub use checkpoint::{Checkpoint, OpenedCheckpoint};
 pub use edge::RightEdge;
@@ -37,3 +39,4 @@ pub use error::Error;
 pub use hash::Hash;
 pub use note::{Note, NoteKey, NoteSignature, SignatureKind};
 pub use proof::{HashReader, Node, verify_consistency, verify_inclusion};
+pub use witness_policy::WitnessPolicy;
