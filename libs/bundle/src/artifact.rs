@@ -20,7 +20,22 @@ pub struct Artifact<'a>(Source<'a>);
 enum Source<'a> {
     Bytes(&'a [u8]),
     Digests(Vec<Digest>),
+    Named(NamedDigest),
     Unbound,
+}
+
+/// A digest under a name of in-toto's that no hash function here computes, such as `gitCommit`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NamedDigest {
+    pub(crate) name: String,
+    /// Hexadecimal.
+    pub(crate) value: String,
+}
+
+impl std::fmt::Display for NamedDigest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.name, self.value)
+    }
 }
 
 impl<'a> Artifact<'a> {
@@ -40,6 +55,19 @@ impl<'a> Artifact<'a> {
     #[must_use]
     pub fn from_digests(digests: Vec<Digest>) -> Self {
         Self(Source::Digests(digests))
+    }
+
+    /// What a statement names by another digest than a hash of its bytes, such as `gitCommit` or `dirHash`: the caller
+    /// says which of in-toto's names it is, and vouches for the value. `value` is compared as hexadecimal text.
+    ///
+    /// For attestations alone; a signature over a file is over its bytes. A name of SHA-2 is taken for what it is: use
+    /// [`Self::from_digest`].
+    #[must_use]
+    pub fn from_named_digest(name: impl Into<String>, value: impl Into<String>) -> Self {
+        Self(Source::Named(NamedDigest {
+            name: name.into(),
+            value: value.into(),
+        }))
     }
 
     /// No artifact: the statement in an attestation is returned without tying it to anything.
@@ -76,11 +104,18 @@ impl<'a> Artifact<'a> {
         matches!(self.0, Source::Unbound)
     }
 
+    pub(crate) fn named_digest(&self) -> Option<&NamedDigest> {
+        match &self.0 {
+            Source::Named(named) => Some(named),
+            _ => None,
+        }
+    }
+
     /// The artifact's bytes, when they are in memory.
     pub(crate) fn bytes(&self) -> Option<&'a [u8]> {
         match self.0 {
             Source::Bytes(bytes) => Some(bytes),
-            Source::Digests(_) | Source::Unbound => None,
+            Source::Digests(_) | Source::Named(_) | Source::Unbound => None,
         }
     }
 
@@ -92,7 +127,7 @@ impl<'a> Artifact<'a> {
                 .find(|digest| digest.algorithm() == algorithm)
                 .map(Cow::Borrowed)
                 .ok_or_else(|| unavailable(algorithm)),
-            Source::Unbound => Err(unavailable(algorithm)),
+            Source::Named(_) | Source::Unbound => Err(unavailable(algorithm)),
         }
     }
 

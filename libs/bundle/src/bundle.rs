@@ -29,6 +29,8 @@ pub const MAX_CHAIN: usize = 8;
 pub const MAX_PROOF_HASHES: usize = 64;
 /// Bytes of one checkpoint.
 pub const MAX_CHECKPOINT_BYTES: usize = 64 << 10;
+/// Signature lines on one checkpoint, the log's own and its witnesses'.
+pub const MAX_CHECKPOINT_SIGNATURES: usize = 32;
 
 /// The versions of the format that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -141,6 +143,13 @@ pub struct LogEntry {
     pub proof: Option<InclusionProof>,
     /// The bytes of the leaf.
     pub body: Vec<u8>,
+}
+
+impl LogEntry {
+    /// Kind and version in one text, such as `hashedrekord/0.0.2`.
+    pub(crate) fn kind_version(&self) -> String {
+        format!("{}/{}", self.kind, self.version)
+    }
 }
 
 /// The path from a leaf to a signed tree.

@@ -53,6 +53,12 @@ pub struct Explanation {
     pub expected: String,
     /// What a person can do, or whom to ask.
     pub help: &'static str,
+    /// Position of the log entry that is at fault, from 0, when one is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entry: Option<usize>,
+    /// Position of the timestamp that is at fault, from 0, when one is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<usize>,
 }
 
 /// A structural rule of the bundle format that does not hold.
@@ -330,6 +336,68 @@ pub enum VerifyError {
         /// End of the certificate's validity, Unix seconds.
         not_after: i64,
     },
+    /// No path leads from the certificate to an anchor of the organisation's own PKI, which the policy names.
+    OwnCertificateUntrusted {
+        /// What the path building says.
+        reason: String,
+    },
+    /// Another certificate than the one that the policy names.
+    CertificateMismatch {
+        /// SHA-256 of the bundle's certificate, in hexadecimal.
+        found: String,
+        /// SHA-256 of the policy's certificate, in hexadecimal.
+        expected: String,
+    },
+    /// Without a verified time, the present cannot stand in for one: the certificate is short-lived.
+    ShortLivedWithoutTime {
+        /// How long the certificate lives, in seconds.
+        lifetime: i64,
+    },
+    /// Without a verified time, the present cannot stand in for one: the certificate has expired.
+    ExpiredWithoutTime {
+        /// End of the certificate's validity, Unix seconds.
+        not_after: i64,
+        /// The verifier's clock, Unix seconds.
+        now: i64,
+    },
+    /// A certificate of the path was revoked.
+    CertificateRevoked {
+        /// Its subject, RFC 4514.
+        certificate: String,
+        /// Its serial number, in hexadecimal.
+        serial: String,
+        /// CRLReason by its name in RFC 5280.
+        reason: &'static str,
+        /// From when nothing it signed counts, Unix seconds.
+        since: i64,
+        /// The latest verified time of the signature, Unix seconds, if there is one.
+        signed: Option<i64>,
+    },
+    /// Revocation lists were given, and none speaks for a certificate of the path.
+    RevocationUnknown {
+        /// The certificate's subject, RFC 4514.
+        certificate: String,
+        /// Whose list would be needed, RFC 4514.
+        issuer: String,
+    },
+    /// The list that speaks for a certificate of the path is not of today.
+    RevocationListStale {
+        /// The list's issuer, RFC 4514.
+        issuer: String,
+        /// When it was made, Unix seconds.
+        this_update: i64,
+        /// Until when it counts, Unix seconds; a list that does not say never counts.
+        next_update: Option<i64>,
+        /// The verifier's clock, Unix seconds.
+        now: i64,
+    },
+    /// The list that should speak for a certificate of the path is not by its issuer.
+    RevocationListInvalid {
+        /// The issuer, RFC 4514.
+        issuer: String,
+        /// What is wrong.
+        what: String,
+    },
     /// The trusted root no longer, or not yet, trusted the authority at a verified time.
     AuthorityNotTrustedAt {
         /// The verified time, Unix seconds.
@@ -365,8 +433,8 @@ pub enum VerifyError {
     },
     /// Name and issuer are right, another attribute is not.
     ExtensionMismatch {
-        /// Name of the attribute in the profile, such as `runnerEnvironment`.
-        extension: &'static str,
+        /// Name of the attribute as the policy has it, such as `runnerEnvironment`, or its object identifier.
+        extension: String,
         /// Its value, if the certificate has it.
         found: Option<String>,
         /// What the policy accepts.
@@ -410,6 +478,24 @@ pub enum VerifyError {
         origin: String,
         /// What the check says.
         what: String,
+    },
+    /// The log is in the trusted root, and the witness policy does not name it.
+    LogNotInPolicy {
+        /// Position of the entry.
+        entry: usize,
+        /// The log's origin.
+        origin: String,
+    },
+    /// Too few of the policy's witnesses have cosigned the checkpoint.
+    WitnessQuorum {
+        /// Position of the entry.
+        entry: usize,
+        /// The log's origin; empty when there is no checkpoint to cosign.
+        origin: String,
+        /// The witnesses that have.
+        cosigned: Vec<String>,
+        /// The policy's quorum in words.
+        quorum: String,
     },
     /// The proof does not lead from the entry to the checkpoint.
     InclusionProofInvalid {
@@ -473,6 +559,8 @@ pub enum VerifyError {
     PayloadType {
         /// The payload type found.
         found: String,
+        /// The types accepted.
+        expected: Vec<String>,
     },
     /// The signed statement cannot be read.
     StatementMalformed {
@@ -526,6 +614,14 @@ impl VerifyError {
             Self::ThresholdNotMet { .. } => "THRESHOLD_NOT_MET",
             Self::CertificateUntrusted { .. } => "CERTIFICATE_UNTRUSTED",
             Self::CertificateNotValidAt { .. } => "CERTIFICATE_NOT_VALID_AT_TIME",
+            Self::OwnCertificateUntrusted { .. } => "CERTIFICATE_UNTRUSTED",
+            Self::CertificateMismatch { .. } => "CERTIFICATE_MISMATCH",
+            Self::ShortLivedWithoutTime { .. } => "SHORT_LIVED_WITHOUT_TIME",
+            Self::ExpiredWithoutTime { .. } => "EXPIRED_WITHOUT_TIME",
+            Self::CertificateRevoked { .. } => "CERTIFICATE_REVOKED",
+            Self::RevocationUnknown { .. } => "CRL_MISSING",
+            Self::RevocationListStale { .. } => "CRL_STALE",
+            Self::RevocationListInvalid { .. } => "CRL_INVALID",
             Self::AuthorityNotTrustedAt { .. } => "CA_NOT_TRUSTED_AT_TIME",
             Self::SctMissing => "SCT_MISSING",
             Self::SctsRejected { faults } => faults.first().map_or("SCT_INVALID", SctFault::code),
@@ -538,6 +634,8 @@ impl VerifyError {
             Self::CheckpointMalformed { .. } => "CHECKPOINT_MALFORMED",
             Self::CheckpointOrigin { .. } => "CHECKPOINT_ORIGIN_MISMATCH",
             Self::CheckpointSignature { .. } => "CHECKPOINT_SIGNATURE_INVALID",
+            Self::LogNotInPolicy { .. } => "LOG_NOT_IN_POLICY",
+            Self::WitnessQuorum { .. } => "WITNESS_QUORUM_NOT_MET",
             Self::InclusionProofInvalid { .. } => "INCLUSION_PROOF_INVALID",
             Self::EntryMismatch { .. } => "LOG_ENTRY_MISMATCH",
             Self::UnsupportedEntryType { .. } => "LOG_ENTRY_TYPE_UNSUPPORTED",
@@ -571,6 +669,8 @@ impl VerifyError {
             | Self::ContentKind { .. } => Step::Structure,
             Self::DuplicateEntry { .. } | Self::DuplicateTimestamp { .. } => Step::Duplicates,
             Self::NoTimeSource
+            | Self::ShortLivedWithoutTime { .. }
+            | Self::ExpiredWithoutTime { .. }
             | Self::TimestampsRejected { .. }
             | Self::PromiseInvalid { .. }
             | Self::TimeInFuture { .. } => Step::Time,
@@ -580,10 +680,16 @@ impl VerifyError {
                 Counted::Times | Counted::TimestampAuthorities => Step::Time,
             },
             Self::CertificateUntrusted { .. }
+            | Self::OwnCertificateUntrusted { .. }
+            | Self::CertificateRevoked { .. }
+            | Self::RevocationUnknown { .. }
+            | Self::RevocationListStale { .. }
+            | Self::RevocationListInvalid { .. }
             | Self::CertificateNotValidAt { .. }
             | Self::AuthorityNotTrustedAt { .. } => Step::Certificate,
             Self::SctMissing | Self::SctsRejected { .. } => Step::CertificateTransparency,
             Self::IdentityMissing { .. }
+            | Self::CertificateMismatch { .. }
             | Self::IdentityMismatch { .. }
             | Self::IssuerMismatch { .. }
             | Self::ExtensionMismatch { .. }
@@ -593,6 +699,8 @@ impl VerifyError {
             | Self::CheckpointMalformed { .. }
             | Self::CheckpointOrigin { .. }
             | Self::CheckpointSignature { .. }
+            | Self::LogNotInPolicy { .. }
+            | Self::WitnessQuorum { .. }
             | Self::InclusionProofInvalid { .. }
             | Self::EntryMismatch { .. }
             | Self::UnsupportedEntryType { .. }
@@ -617,6 +725,36 @@ impl VerifyError {
             found,
             expected,
             help,
+            entry: self.entry(),
+            timestamp: self.timestamp(),
+        }
+    }
+
+    /// Position of the log entry that failed, from 0.
+    fn entry(&self) -> Option<usize> {
+        match self {
+            Self::PromiseInvalid { entry }
+            | Self::UnknownLog { entry, .. }
+            | Self::CheckpointMalformed { entry, .. }
+            | Self::CheckpointOrigin { entry, .. }
+            | Self::CheckpointSignature { entry, .. }
+            | Self::LogNotInPolicy { entry, .. }
+            | Self::WitnessQuorum { entry, .. }
+            | Self::InclusionProofInvalid { entry, .. }
+            | Self::EntryMismatch { entry, .. }
+            | Self::UnsupportedEntryType { entry, .. }
+            | Self::LogKeyNotValidAt { entry, .. } => Some(*entry),
+            Self::DuplicateEntry { second, .. } => Some(*second),
+            _ => None,
+        }
+    }
+
+    /// Position of the timestamp that failed, from 0; of several the first.
+    fn timestamp(&self) -> Option<usize> {
+        match self {
+            Self::TimestampsRejected { faults } => faults.first().map(|(position, _)| *position),
+            Self::DuplicateTimestamp { second, .. } => Some(*second),
+            _ => None,
         }
     }
 
@@ -675,7 +813,7 @@ impl VerifyError {
             Self::NoTimeSource => (
                 "no timestamp and no log promise".into(),
                 "at least one time vouched for by a trusted authority".into(),
-                "A short-lived certificate needs a timestamp: sign again with a timestamp authority configured.",
+                "A short-lived certificate, or a key that counts in a window, needs a timestamp: sign again with a timestamp authority configured.",
             ),
             Self::TimestampsRejected { faults } => (
                 join(
@@ -722,6 +860,77 @@ impl VerifyError {
                     rfc3339(*not_after)
                 ),
                 "The signature was made outside the certificate's life and cannot be trusted.",
+            ),
+            Self::OwnCertificateUntrusted { reason } => (
+                reason.clone(),
+                "a path to one of the root certificates that were given".into(),
+                "Check the roots and intermediates that were given, and what the certificate is for.",
+            ),
+            Self::CertificateMismatch { found, expected } => (
+                format!("the certificate with SHA-256 {found}"),
+                format!("the certificate with SHA-256 {expected}"),
+                "Signed with another certificate: check the artifact's origin before you change the certificate.",
+            ),
+            Self::ShortLivedWithoutTime { lifetime } => (
+                format!("no verified time, and a certificate that lives for {lifetime} seconds"),
+                "a timestamp by a trusted authority, or a certificate that lives for more than 24 hours".into(),
+                "The present says nothing about when a short-lived certificate signed: sign again with a timestamp authority configured.",
+            ),
+            Self::ExpiredWithoutTime { not_after, now } => (
+                format!(
+                    "no verified time, and a certificate that expired at {}, before {}",
+                    rfc3339(*not_after),
+                    rfc3339(*now)
+                ),
+                "a timestamp by a trusted authority, from before the expiry".into(),
+                "After its expiry a certificate only counts for what a timestamp authority saw before: sign again, with a timestamp.",
+            ),
+            Self::CertificateRevoked {
+                certificate,
+                serial,
+                reason,
+                since,
+                signed,
+            } => (
+                format!(
+                    "certificate {serial} of {certificate:?} was revoked at {} ({reason}); {}",
+                    rfc3339(*since),
+                    signed.map_or_else(
+                        || "nobody vouches for when the signature was made".to_owned(),
+                        |time| format!("signed at {}", rfc3339(time)),
+                    )
+                ),
+                "a certificate that is not revoked, or was revoked in good order (superseded, cessationOfOperation, \
+                 affiliationChanged) after the signature"
+                    .into(),
+                "Do not trust the signature; ask the issuer why the certificate was revoked.",
+            ),
+            Self::RevocationUnknown {
+                certificate,
+                issuer,
+            } => (
+                format!("no revocation list by {issuer:?} that speaks for {certificate:?}"),
+                "a current list of the issuer of every certificate of the path".into(),
+                "Get the issuer's list and give it too.",
+            ),
+            Self::RevocationListStale {
+                issuer,
+                this_update,
+                next_update,
+                now,
+            } => (
+                format!(
+                    "the list of {issuer:?} of {}, which counts until {}",
+                    rfc3339(*this_update),
+                    next_update.map_or_else(|| "a time it does not name".to_owned(), rfc3339)
+                ),
+                format!("a list that is current at {}", rfc3339(*now)),
+                "Get the issuer's latest list; if it is the latest, check this machine's clock.",
+            ),
+            Self::RevocationListInvalid { issuer, what } => (
+                format!("the list of {issuer:?}: {what}"),
+                "a list that the issuer of the certificate signed".into(),
+                "The list was changed, or is by another authority of the same name.",
             ),
             Self::AuthorityNotTrustedAt { time, authority } => (
                 format!("signed at {} under {authority}", rfc3339(*time)),
@@ -796,6 +1005,30 @@ impl VerifyError {
                 format!("a checkpoint signed by {origin}"),
                 "The bundle was changed, or the trusted root has another key for this log.",
             ),
+            Self::LogNotInPolicy { entry, origin } => (
+                format!("log entry {entry} is of log {origin:?}"),
+                "an entry of a log that the witness policy names".into(),
+                "Add the log to the witness policy, if it is one that you know.",
+            ),
+            Self::WitnessQuorum {
+                entry,
+                origin,
+                cosigned,
+                quorum,
+            } => (
+                match (origin.as_str(), cosigned.as_slice()) {
+                    ("", _) => format!("log entry {entry} rests on a promise, without a checkpoint"),
+                    (origin, []) => {
+                        format!("log entry {entry}: a checkpoint of {origin} without a known witness")
+                    }
+                    (origin, cosigned) => format!(
+                        "log entry {entry}: a checkpoint of {origin} cosigned by {}",
+                        cosigned.join(", ")
+                    ),
+                },
+                format!("a checkpoint cosigned by {quorum}"),
+                "The log had not been witnessed when the bundle was made: ask the signer to sign again, or the log's operator.",
+            ),
             Self::InclusionProofInvalid { entry, what } => (
                 format!("log entry {entry}: {what}"),
                 "a proof that leads from this entry to the checkpoint".into(),
@@ -854,9 +1087,9 @@ impl VerifyError {
                 format!("{algorithm} {expected} of the artifact"),
                 "The artifact is not the one that was signed.",
             ),
-            Self::PayloadType { found } => (
+            Self::PayloadType { found, expected } => (
                 format!("payload type {found:?}"),
-                format!("payload type {:?}", crate::statement::PAYLOAD_TYPE),
+                format!("payload type {}", join(expected.iter().map(|one| format!("{one:?}")))),
                 "Only in-toto statements can be tied to an artifact.",
             ),
             Self::StatementMalformed { what } => (

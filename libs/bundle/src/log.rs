@@ -7,26 +7,34 @@
 use std::collections::BTreeSet;
 
 use sealwright_crypto::{Algorithm, Digest, HashAlgorithm, PublicKey, base64};
+use sealwright_pki::certificate::Certificate;
 use sealwright_tlog::entry::{
     API_VERSION, DSSE_KIND, Entry, EntrySignature, HASHEDREKORD_KIND, HashedRekord,
     VerifierMaterial,
 };
-use sealwright_tlog::{Checkpoint, Error as TlogError, Hash, Note, dsse, hash, verify_inclusion};
+use sealwright_tlog::note::NoteKey;
+use sealwright_tlog::{
+    Checkpoint, Error as TlogError, Hash, Note, WitnessPolicy, dsse, hash, verify_inclusion,
+};
 
 use crate::artifact::Artifact;
-use crate::bundle::{Bundle, Content, InclusionProof, LogEntry};
+use crate::bundle::{Bundle, Content, InclusionProof, LogEntry, MAX_CHECKPOINT_SIGNATURES};
 use crate::error::{EntryField, VerifyError};
 use crate::rekor_v1;
 use crate::trusted_root::{TransparencyLog, TrustedRoot};
-use crate::verdict::{TimeSource, UnixTime, VerifiedEntry, VerifiedTime};
+use crate::verdict::{TimeSource, UnixTime, VerifiedEntry, VerifiedTime, VerifiedWitness};
 
 /// What the entries have to speak of.
 pub(crate) struct Claim<'a> {
     pub(crate) bundle: &'a Bundle,
     pub(crate) artifact: &'a Artifact<'a>,
     pub(crate) key: &'a PublicKey,
+    /// The signer's certificate, the bundle's or the policy's.
+    pub(crate) certificate: Option<&'a Certificate>,
     pub(crate) algorithms: &'a [Algorithm],
     pub(crate) times: &'a [VerifiedTime],
+    /// Who has to have seen the log's tree, if the policy says.
+    pub(crate) witnesses: Option<&'a WitnessPolicy>,
 }
 
 impl Claim<'_> {
@@ -56,18 +64,24 @@ impl Claim<'_> {
         }
     }
 
-    fn verifier(&self) -> VerifierMaterial {
-        match self.bundle.certificate() {
-            Some(leaf) => VerifierMaterial::X509Certificate(leaf.der().to_vec()),
-            None => VerifierMaterial::PublicKey(self.key.spki_der().to_vec()),
+    /// How an entry may name the signer: by what the bundle carries. A policy's own certificate, for a bundle with a key
+    /// hint, may stand there as well as its key.
+    fn verifiers(&self) -> Vec<VerifierMaterial> {
+        let certificate = self
+            .certificate
+            .map(|leaf| VerifierMaterial::X509Certificate(leaf.der().to_vec()));
+        let key = || VerifierMaterial::PublicKey(self.key.spki_der().to_vec());
+        match (certificate, self.bundle.certificate()) {
+            (Some(certificate), Some(_)) => vec![certificate],
+            (certificate, _) => std::iter::once(key()).chain(certificate).collect(),
         }
     }
 }
 
-/// The entries that were proven, and those of logs that nobody here knows.
+/// The entries that were proven, and those that do not count.
 pub(crate) struct Logged {
     proven: Vec<Proven>,
-    unknown: Vec<VerifyError>,
+    passed_over: Vec<VerifyError>,
 }
 
 struct Proven {
@@ -94,9 +108,14 @@ impl Logged {
             .len()
     }
 
-    /// Entries that did not count because their log is not in the trusted root.
-    pub(crate) fn unknown(&self) -> &[VerifyError] {
-        &self.unknown
+    /// Why entries did not count: their log is not in the trusted root or in the witness policy, or witnesses are missing.
+    pub(crate) fn passed_over(&self) -> &[VerifyError] {
+        &self.passed_over
+    }
+
+    /// No entry counts.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.proven.is_empty()
     }
 
     /// The algorithms that remain possible once the entries have named theirs.
@@ -142,23 +161,32 @@ impl Kind {
     }
 }
 
-/// Every entry, proven or passed over because its log is unknown; one that fails is fatal.
+/// Every entry, proven or passed over because its log or its witnesses are not those of the verifier; one that fails is fatal.
 pub(crate) fn logged_entries(claim: &Claim<'_>, root: &TrustedRoot) -> Result<Logged, VerifyError> {
     let mut logged = Logged {
         proven: Vec::new(),
-        unknown: Vec::new(),
+        passed_over: Vec::new(),
     };
     for (position, entry) in claim.bundle.log_entries().iter().enumerate() {
         if root.logs_with_id(&entry.log_id).next().is_none() {
-            logged.unknown.push(VerifyError::UnknownLog {
+            logged.passed_over.push(VerifyError::UnknownLog {
                 entry: position,
                 log_id: hex::encode(&entry.log_id),
             });
             continue;
         }
-        logged.proven.push(proven(position, entry, claim, root)?);
+        match proven(position, entry, claim, root)? {
+            Outcome::Proven(proven) => logged.proven.push(proven),
+            Outcome::PassedOver(reason) => logged.passed_over.push(reason),
+        }
     }
     Ok(logged)
+}
+
+/// What came of an entry in which nothing is wrong.
+enum Outcome {
+    Proven(Proven),
+    PassedOver(VerifyError),
 }
 
 /// V3 (b): the times that logs promised, each promise verified. Rekor v2 promises no times.
@@ -224,7 +252,7 @@ fn proven(
     entry: &LogEntry,
     claim: &Claim<'_>,
     root: &TrustedRoot,
-) -> Result<Proven, VerifyError> {
+) -> Result<Outcome, VerifyError> {
     let kind = Kind::of(position, entry)?;
     let times = trusted_times(kind, entry, claim);
     let Some((proof, note)) = entry
@@ -235,21 +263,39 @@ fn proven(
         // Only v0.1 bundles come here; the promise was verified among the times.
         return promised(position, entry, claim, root, kind, &times);
     };
-    let (checkpoint, log) = opened_checkpoint(position, note, &entry.log_id, root, &times)?;
-    let leaf = leaf(position, entry, claim, kind)?;
-    repetitions_agree(position, entry, proof, &checkpoint, kind)?;
-    included(position, proof, &checkpoint, &leaf.hash)?;
-    Ok(Proven {
+    let opened = opened_checkpoint(position, note, &entry.log_id, root, &times)?;
+    let leaves = leaves(position, entry, claim, kind)?;
+    repetitions_agree(position, entry, proof, &opened.checkpoint, kind)?;
+    let leaf = included(position, proof, &opened.checkpoint, &leaves)?;
+    let witnesses = match witnessed(position, &opened, claim)? {
+        Witnesses::Enough(witnesses) => witnesses,
+        Witnesses::TooFew(reason) => return Ok(Outcome::PassedOver(reason)),
+    };
+    let log = opened.log;
+    Ok(Outcome::Proven(Proven {
         entry: VerifiedEntry {
             log: log.base_url().to_owned(),
-            origin: checkpoint.origin,
+            origin: opened.checkpoint.origin,
             operator: log.operator().to_owned(),
-            log_index: entry.log_index,
-            tree_size: checkpoint.size,
+            log_id: hex::encode(log.log_id()),
+            kind: entry.kind_version(),
+            log_index: proven_index(entry, proof),
+            tree_size: opened.checkpoint.size,
+            witnesses,
         },
         operator: log.operator_or_url().to_owned(),
         algorithm: leaf.algorithm,
-    })
+    }))
+}
+
+/// The index that something vouches for: a v1 log's promise, for the log as a whole; else the proof, within its tree. For a
+/// v2 log both are one.
+fn proven_index(entry: &LogEntry, proof: &InclusionProof) -> u64 {
+    if entry.promise.is_some() {
+        entry.log_index
+    } else {
+        proof.log_index
+    }
 }
 
 fn promised(
@@ -259,23 +305,85 @@ fn promised(
     root: &TrustedRoot,
     kind: Kind,
     times: &[i64],
-) -> Result<Proven, VerifyError> {
+) -> Result<Outcome, VerifyError> {
     let promise = entry.promise.as_deref().filter(|_| !kind.is_v2());
     let promise = promise.ok_or_else(|| proof_invalid(position, "neither proof nor promise"))?;
     let log = promising_log(position, entry, promise, root)?;
     valid_at(position, log, times)?;
-    let leaf = leaf(position, entry, claim, kind)?;
-    Ok(Proven {
+    leaves(position, entry, claim, kind)?;
+    if let Some(policy) = claim.witnesses {
+        // A promise is the log's word alone: there is no tree that anybody could have seen.
+        return Ok(Outcome::PassedOver(VerifyError::WitnessQuorum {
+            entry: position,
+            origin: String::new(),
+            cosigned: Vec::new(),
+            quorum: policy.quorum(),
+        }));
+    }
+    Ok(Outcome::Proven(Proven {
         entry: VerifiedEntry {
             log: log.base_url().to_owned(),
             origin: String::new(),
             operator: log.operator().to_owned(),
+            log_id: hex::encode(log.log_id()),
+            kind: entry.kind_version(),
             log_index: entry.log_index,
             tree_size: 0,
+            witnesses: Vec::new(),
         },
         operator: log.operator_or_url().to_owned(),
-        algorithm: leaf.algorithm,
-    })
+        algorithm: None,
+    }))
+}
+
+/// What the policy's witnesses say about a checkpoint.
+enum Witnesses {
+    Enough(Vec<VerifiedWitness>),
+    TooFew(VerifyError),
+}
+
+fn witnessed(
+    position: usize,
+    opened: &Opened<'_>,
+    claim: &Claim<'_>,
+) -> Result<Witnesses, VerifyError> {
+    let Some(policy) = claim.witnesses else {
+        return Ok(Witnesses::Enough(Vec::new()));
+    };
+    let origin = || opened.checkpoint.origin.clone();
+    if !policy.accepts_log(opened.key) {
+        return Ok(Witnesses::TooFew(VerifyError::LogNotInPolicy {
+            entry: position,
+            origin: origin(),
+        }));
+    }
+    let judged = policy
+        .judge(&opened.note)
+        .map_err(|error| VerifyError::CheckpointSignature {
+            entry: position,
+            origin: origin(),
+            what: error.to_string(),
+        })?;
+    let witnesses: Vec<VerifiedWitness> = judged
+        .cosignatures
+        .iter()
+        .filter_map(|cosignature| {
+            let key = policy.witnesses().get(cosignature.witness)?;
+            Some(VerifiedWitness {
+                name: key.name().to_owned(),
+                time: UnixTime(i64::try_from(cosignature.time).unwrap_or(i64::MAX)),
+            })
+        })
+        .collect();
+    if judged.quorum_met {
+        return Ok(Witnesses::Enough(witnesses));
+    }
+    Ok(Witnesses::TooFew(VerifyError::WitnessQuorum {
+        entry: position,
+        origin: origin(),
+        cosigned: witnesses.into_iter().map(|witness| witness.name).collect(),
+        quorum: policy.quorum(),
+    }))
 }
 
 /// The times at which the log's key must have been valid: v1 says itself when, v2 needs observers.
@@ -296,6 +404,15 @@ fn valid_at(position: usize, log: &TransparencyLog, times: &[i64]) -> Result<(),
     }
 }
 
+/// A checkpoint that a log of the trusted root signed.
+struct Opened<'a> {
+    note: Note,
+    checkpoint: Checkpoint,
+    log: &'a TransparencyLog,
+    /// The key that signed, under the name that it signed with.
+    key: &'a NoteKey,
+}
+
 /// Reads the note and checks it against the log that has both the entry's id and the note's origin.
 fn opened_checkpoint<'a>(
     position: usize,
@@ -303,18 +420,19 @@ fn opened_checkpoint<'a>(
     log_id: &'a [u8],
     root: &'a TrustedRoot,
     times: &[i64],
-) -> Result<(Checkpoint, &'a TransparencyLog), VerifyError> {
+) -> Result<Opened<'a>, VerifyError> {
     let malformed = |error: TlogError| VerifyError::CheckpointMalformed {
         entry: position,
         what: error.to_string(),
     };
     let note = Note::parse(note.as_bytes()).map_err(malformed)?;
+    few_signatures(&note)?;
     let checkpoint = Checkpoint::parse(note.text()).map_err(malformed)?;
     let mut named = root
         .logs_with_id(log_id)
-        .filter(|log| log.note_key(&checkpoint.origin).is_some())
+        .filter_map(|log| Some((log, log.note_key(&checkpoint.origin)?)))
         .peekable();
-    let Some(first) = named.peek().copied() else {
+    let Some((first, key)) = named.peek().copied() else {
         let expected = root
             .logs_with_id(log_id)
             .map(TransparencyLog::origin)
@@ -327,21 +445,34 @@ fn opened_checkpoint<'a>(
         });
     };
     // Entries that share id and origin differ in their windows alone, so any one's key will do.
-    let keys: Vec<_> = first
-        .note_key(&checkpoint.origin)
-        .cloned()
-        .into_iter()
-        .collect();
-    note.verify(&keys)
+    note.verify(std::slice::from_ref(key))
         .map_err(|error| VerifyError::CheckpointSignature {
             entry: position,
             origin: checkpoint.origin.clone(),
             what: error.to_string(),
         })?;
     let log = named
+        .map(|(log, _)| log)
         .find(|log| valid_at(position, log, times).is_ok())
         .map_or_else(|| valid_at(position, first, times).map(|()| first), Ok)?;
-    Ok((checkpoint, log))
+    Ok(Opened {
+        note,
+        checkpoint,
+        log,
+        key,
+    })
+}
+
+fn few_signatures(note: &Note) -> Result<(), VerifyError> {
+    let (found, limit) = (note.signatures().len(), MAX_CHECKPOINT_SIGNATURES);
+    if found <= limit {
+        return Ok(());
+    }
+    Err(VerifyError::LimitExceeded {
+        what: "signatures on a checkpoint",
+        found: found as u64,
+        limit: limit as u64,
+    })
 }
 
 /// The numbers that stand both beside the proof and in the checkpoint must be the same.
@@ -376,100 +507,110 @@ fn repetitions_agree(
     Ok(())
 }
 
-fn included(
+/// The one of these leaves that the proof leads to.
+fn included<'a>(
     position: usize,
     proof: &InclusionProof,
     checkpoint: &Checkpoint,
-    leaf: &Hash,
-) -> Result<(), VerifyError> {
+    leaves: &'a [Leaf],
+) -> Result<&'a Leaf, VerifyError> {
     let hashes = proof
         .hashes
         .iter()
         .map(|hash| Hash::try_from(hash.as_slice()))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|_| proof_invalid(position, "a hash that has not 32 bytes"))?;
-    verify_inclusion(
-        proof.log_index,
-        checkpoint.size,
-        leaf,
-        &hashes,
-        &checkpoint.root,
-    )
-    .map_err(|error| proof_invalid(position, &error.to_string()))
+    let mut failure = proof_invalid(position, "no leaf");
+    for leaf in leaves {
+        let (index, size) = (proof.log_index, checkpoint.size);
+        match verify_inclusion(index, size, &leaf.hash, &hashes, &checkpoint.root) {
+            Ok(()) => return Ok(leaf),
+            Err(error) => failure = proof_invalid(position, &error.to_string()),
+        }
+    }
+    Err(failure)
 }
 
 struct Leaf {
     hash: Hash,
+    /// The one algorithm that the entry names; `None` for entries that name none.
     algorithm: Option<Algorithm>,
 }
 
-/// The leaf that this bundle must have in the log.
-fn leaf(
+/// The leaf that this bundle must have in the log; several where the entry does not say how the key signed.
+fn leaves(
     position: usize,
     entry: &LogEntry,
     claim: &Claim<'_>,
     kind: Kind,
-) -> Result<Leaf, VerifyError> {
+) -> Result<Vec<Leaf>, VerifyError> {
     match kind {
-        Kind::HashedRekordV2 => hashed_rekord_leaf(position, entry, claim),
-        Kind::DsseV2 => dsse_leaf(position, entry, claim),
+        Kind::HashedRekordV2 => hashed_rekord_leaves(position, entry, claim),
+        Kind::DsseV2 => dsse_leaf(position, entry, claim).map(|leaf| vec![leaf]),
         Kind::V1(kind) => {
             rekor_v1::body_speaks_of(position, kind, &entry.body, claim)?;
-            Ok(Leaf {
+            Ok(vec![Leaf {
                 hash: hash::leaf_hash(&entry.body),
                 algorithm: None,
-            })
+            }])
         }
     }
 }
 
-fn hashed_rekord_leaf(
+fn hashed_rekord_leaves(
     position: usize,
     entry: &LogEntry,
     claim: &Claim<'_>,
-) -> Result<Leaf, VerifyError> {
-    let rebuilt: Vec<(Algorithm, HashedRekord, Vec<u8>)> = claim
-        .algorithms
-        .iter()
-        .filter_map(|algorithm| hashed_rekord(*algorithm, claim))
-        .collect();
-    let Some((first_algorithm, first, first_body)) = rebuilt.first() else {
+) -> Result<Vec<Leaf>, VerifyError> {
+    let rebuilt = rebuilt(claim);
+    let Some(first) = rebuilt.first() else {
         return Err(unloggable(claim));
     };
-    if entry.body.is_empty() {
-        return Ok(Leaf {
-            hash: hash::leaf_hash(first_body),
-            algorithm: Some(*first_algorithm),
-        });
-    }
-    match rebuilt.iter().find(|(_, _, body)| *body == entry.body) {
-        Some((algorithm, _, body)) => Ok(Leaf {
-            hash: hash::leaf_hash(body),
-            algorithm: Some(*algorithm),
-        }),
-        None => Err(hashed_rekord_difference(
+    let leaves: Vec<Leaf> = rebuilt
+        .iter()
+        .filter(|rebuilt| entry.body.is_empty() || entry.body == rebuilt.body)
+        .map(|rebuilt| Leaf {
+            hash: hash::leaf_hash(&rebuilt.body),
+            algorithm: Some(rebuilt.entry.signature.key_details),
+        })
+        .collect();
+    if leaves.is_empty() {
+        return Err(hashed_rekord_difference(
             position,
             &entry.body,
-            first,
+            &first.entry,
             claim,
-        )),
+        ));
     }
+    Ok(leaves)
 }
 
-/// The entry that a signer with this algorithm has to have made; `None` when logs do not take it.
-fn hashed_rekord(
-    algorithm: Algorithm,
-    claim: &Claim<'_>,
-) -> Option<(Algorithm, HashedRekord, Vec<u8>)> {
-    let data = claim.digest(algorithm.hash()?)?;
-    let signature = EntrySignature {
-        content: claim.bundle.signature().to_vec(),
-        verifier: claim.verifier(),
-        key_details: algorithm,
+/// An entry that the signer may have made, and its bytes in the log.
+struct Rebuilt {
+    entry: HashedRekord,
+    body: Vec<u8>,
+}
+
+/// The entries that a signer with this key may have made, the way of today first; none when logs do not take the key.
+fn rebuilt(claim: &Claim<'_>) -> Vec<Rebuilt> {
+    let verifiers = claim.verifiers();
+    let entry = |algorithm: Algorithm, verifier: &VerifierMaterial| {
+        let data = claim.digest(algorithm.hash()?)?;
+        let signature = EntrySignature {
+            content: claim.bundle.signature().to_vec(),
+            verifier: verifier.clone(),
+            key_details: algorithm,
+        };
+        let entry = HashedRekord { data, signature };
+        let body = entry.canonical_body().ok()?;
+        Some(Rebuilt { entry, body })
     };
-    let entry = HashedRekord { data, signature };
-    let body = entry.canonical_body().ok()?;
-    Some((algorithm, entry, body))
+    claim
+        .algorithms
+        .iter()
+        .flat_map(|algorithm| verifiers.iter().map(move |verifier| (*algorithm, verifier)))
+        .filter_map(|(algorithm, verifier)| entry(algorithm, verifier))
+        .collect()
 }
 
 fn unloggable(claim: &Claim<'_>) -> VerifyError {
@@ -510,14 +651,14 @@ fn hashed_rekord_difference(
             base64::encode(expected),
         );
     }
-    if found.signature.verifier != expected.signature.verifier {
+    if !claim.verifiers().contains(&found.signature.verifier) {
         return other_signer(position, claim);
     }
     let (found, expected) = (found.signature.key_details, expected.signature.key_details);
     mismatch(position, EntryField::Body, found, expected)
 }
 
-/// A `dsse` 0.0.2 entry, as logs took them until mid-2026: it must hold this payload and this signature.
+/// A `dsse` 0.0.2 entry, as logs took them until mid-2026: it must hold this payload and this signature, and no other.
 fn dsse_leaf(position: usize, entry: &LogEntry, claim: &Claim<'_>) -> Result<Leaf, VerifyError> {
     let Content::Dsse(envelope) = claim.bundle.content() else {
         return Err(mismatch(
@@ -544,26 +685,24 @@ fn dsse_leaf(position: usize, entry: &LogEntry, claim: &Claim<'_>) -> Result<Lea
             &payload,
         ));
     }
-    let verifier = claim.verifier();
-    let mine = found
-        .signatures
-        .iter()
-        .find(|signature| signature.content == envelope.signature);
-    let mine = mine.ok_or_else(|| {
-        let found = format!("none of {} is the envelope's", found.signatures.len());
-        mismatch(
+    let [only] = found.signatures.as_slice() else {
+        let count = format!("count {}", found.signatures.len());
+        return Err(mismatch(position, EntryField::Signature, count, "count 1"));
+    };
+    if only.content != envelope.signature {
+        return Err(mismatch(
             position,
             EntryField::Signature,
-            found,
+            base64::encode(&only.content),
             base64::encode(&envelope.signature),
-        )
-    })?;
-    if mine.verifier != verifier {
+        ));
+    }
+    if !claim.verifiers().contains(&only.verifier) {
         return Err(other_signer(position, claim));
     }
     Ok(Leaf {
         hash: hash::leaf_hash(&entry.body),
-        algorithm: Some(mine.key_details),
+        algorithm: Some(only.key_details),
     })
 }
 
@@ -583,7 +722,7 @@ pub(crate) fn mismatch(
 
 /// The entry names another certificate, or another key: then the verifier was most likely given the wrong one.
 pub(crate) fn other_signer(entry: usize, claim: &Claim<'_>) -> VerifyError {
-    match claim.bundle.certificate() {
+    match claim.certificate {
         Some(_) => mismatch(
             entry,
             EntryField::Verifier,

@@ -6,7 +6,9 @@
 
 use regex::{Regex, RegexBuilder};
 use sealwright_crypto::PublicKey;
-use sealwright_pki::profile::ExtensionRow;
+use sealwright_pki::ObjectIdentifier;
+use sealwright_pki::profile::{self, SubjectAlternativeName};
+use sealwright_tlog::WitnessPolicy;
 
 use crate::error::VerifyError;
 use crate::own_pki::CertificateRule;
@@ -26,6 +28,7 @@ pub struct Matcher(Condition);
 enum Condition {
     Exact(String),
     Pattern(Regex, String),
+    Glob(Regex, String),
 }
 
 impl Matcher {
@@ -61,12 +64,33 @@ impl Matcher {
         Ok(Self(Condition::Pattern(anchored, pattern.to_owned())))
     }
 
+    /// Texts that the glob matches from the first to the last character: `*` stands for any characters but `/`, `**` for any
+    /// characters, `?` for one that is not `/`. Everything else stands for itself; there are no escapes.
+    ///
+    /// # Errors
+    /// [`VerifyError::PolicyInvalid`] when it is empty, too large, or has three stars in a row, which could mean either.
+    pub fn glob(glob: &str) -> Result<Self, VerifyError> {
+        if glob.is_empty() || glob.len() > MAX_PATTERN_TEXT {
+            return Err(invalid(format!(
+                "a glob of {} bytes; 1 to {MAX_PATTERN_TEXT} are accepted",
+                glob.len()
+            )));
+        }
+        if glob.contains("***") {
+            return Err(invalid(format!(
+                "glob {glob:?}: three stars in a row; * and ** are accepted"
+            )));
+        }
+        let regex = compile(&format!(r"(?s)\A{}\z", glob_pattern(glob)))?;
+        Ok(Self(Condition::Glob(regex, glob.to_owned())))
+    }
+
     /// Whether `text` satisfies the condition.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
         match &self.0 {
             Condition::Exact(expected) => expected == text,
-            Condition::Pattern(regex, _) => regex.is_match(text),
+            Condition::Pattern(regex, _) | Condition::Glob(regex, _) => regex.is_match(text),
         }
     }
 }
@@ -76,7 +100,54 @@ impl std::fmt::Display for Matcher {
         match &self.0 {
             Condition::Exact(text) => f.write_str(text),
             Condition::Pattern(_, pattern) => write!(f, "/{pattern}/"),
+            Condition::Glob(_, glob) => write!(f, "{glob} (glob)"),
         }
+    }
+}
+
+/// The type of a subject alternative name (RFC 5280 section 4.2.1.6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SubjectType {
+    /// An e-mail address, rfc822Name.
+    Email,
+    /// A uniformResourceIdentifier: workflows, SPIFFE identities, service accounts.
+    Uri,
+    /// A host, dNSName.
+    Dns,
+    /// `username!domain`, otherName 1.3.6.1.4.1.57264.1.7.
+    Username,
+}
+
+impl SubjectType {
+    /// All of them, by the names that people use.
+    pub const NAMES: [(&'static str, Self); 4] = [
+        ("email", Self::Email),
+        ("uri", Self::Uri),
+        ("dns", Self::Dns),
+        ("username", Self::Username),
+    ];
+
+    /// The type with this name.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        let found = Self::NAMES.iter().find(|(known, _)| *known == name);
+        found.map(|(_, kind)| *kind)
+    }
+
+    fn name(self) -> &'static str {
+        let found = Self::NAMES.iter().find(|(_, kind)| *kind == self);
+        found.map_or("", |(name, _)| name)
+    }
+
+    pub(crate) fn is_of(self, name: &SubjectAlternativeName) -> bool {
+        name.kind() == self.name()
+    }
+}
+
+impl std::fmt::Display for SubjectType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -84,8 +155,18 @@ impl std::fmt::Display for Matcher {
 #[derive(Debug, Clone)]
 pub struct IdentityRule {
     pub(crate) subject: Matcher,
+    pub(crate) subject_type: Option<SubjectType>,
     pub(crate) issuer: Matcher,
-    pub(crate) extensions: Vec<(&'static ExtensionRow, Matcher)>,
+    pub(crate) extensions: Vec<ExtensionRule>,
+}
+
+/// A certificate extension and what its text must be.
+#[derive(Debug, Clone)]
+pub(crate) struct ExtensionRule {
+    /// As the policy's author wrote it.
+    pub(crate) name: String,
+    pub(crate) oid: ObjectIdentifier,
+    pub(crate) value: Matcher,
 }
 
 impl IdentityRule {
@@ -94,6 +175,7 @@ impl IdentityRule {
     pub fn new(subject: Matcher, issuer: Matcher) -> Self {
         Self {
             subject,
+            subject_type: None,
             issuer,
             extensions: Vec::new(),
         }
@@ -110,22 +192,44 @@ impl IdentityRule {
         Ok(Self::new(Matcher::exact(subject)?, Matcher::exact(issuer)?))
     }
 
-    /// Also asks for a certificate extension with a matching value, by its name in the profile:
-    /// `runnerEnvironment` or `runner-environment`.
+    /// Also asks for the subject to be of this type: one text can be an e-mail address, a user name and a URI, of three
+    /// different subjects.
+    #[must_use]
+    pub fn of_type(mut self, subject_type: SubjectType) -> Self {
+        self.subject_type = Some(subject_type);
+        self
+    }
+
+    /// Also asks for a certificate extension with a matching text: by its name in the profile (`runnerEnvironment` or
+    /// `runner-environment`), or by any object identifier in dotted form (`1.3.6.1.4.1.57264.1.11`).
     ///
     /// # Errors
-    /// [`VerifyError::PolicyInvalid`] when the profile has no such extension.
+    /// [`VerifyError::PolicyInvalid`] when it is neither.
     pub fn with_extension(mut self, name: &str, value: Matcher) -> Result<Self, VerifyError> {
-        let row = ExtensionRow::by_name(name)
-            .ok_or_else(|| invalid(format!("unknown certificate extension {name:?}")))?;
-        self.extensions.push((row, value));
+        let oid = profile::extension_oid(name).ok_or_else(|| {
+            invalid(format!(
+                "unknown certificate extension {name:?}; a name of the profile or a dotted object identifier is accepted"
+            ))
+        })?;
+        self.extensions.push(ExtensionRule {
+            name: name.to_owned(),
+            oid,
+            value,
+        });
         Ok(self)
     }
 }
 
 impl std::fmt::Display for IdentityRule {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} (issuer {})", self.subject, self.issuer)
+        match self.subject_type {
+            Some(kind) => write!(f, "{kind} {} (issuer {})", self.subject, self.issuer)?,
+            None => write!(f, "{} (issuer {})", self.subject, self.issuer)?,
+        }
+        for extension in &self.extensions {
+            write!(f, ", {} = {}", extension.name, extension.value)?;
+        }
+        Ok(())
     }
 }
 
@@ -196,6 +300,8 @@ pub(crate) enum Content {
     Blob,
     Attestation(PredicateTypes),
     Either(PredicateTypes),
+    /// An envelope of one of these payload types, whose bytes are handed out unread.
+    RawEnvelope(Vec<String>),
 }
 
 /// The first half of a policy: who may have signed.
@@ -222,6 +328,22 @@ impl SignerChosen {
         self.with(Content::Either(types))
     }
 
+    /// Accepts DSSE envelopes of these payload types and hands their payload out as bytes
+    /// ([`crate::Verified::raw_payload`]).
+    ///
+    /// Nothing ties such a payload to an artifact: the caller takes over checks V10 and V11, verifies with
+    /// [`crate::Artifact::unbound_statement`] and must read the bytes itself. Types are compared as text, and an in-toto
+    /// statement is only handed out here when its type is among them.
+    ///
+    /// # Errors
+    /// [`VerifyError::PolicyInvalid`] without a type.
+    pub fn raw_envelope(self, payload_types: Vec<String>) -> Result<Policy, VerifyError> {
+        if payload_types.is_empty() {
+            return Err(invalid("no payload type".into()));
+        }
+        Ok(self.with(Content::RawEnvelope(payload_types)))
+    }
+
     fn with(self, content: Content) -> Policy {
         let certificate_logs = usize::from(matches!(self.0, Signers::Identities(_)));
         let times = certificate_logs;
@@ -232,7 +354,9 @@ impl SignerChosen {
             time_threshold: times,
             timestamp_authority_threshold: 0,
             certificate_log_threshold: certificate_logs,
+            certificate_log_operators_distinct: false,
             certificate_chain_allowed: false,
+            witnesses: None,
         }
     }
 }
@@ -246,7 +370,9 @@ pub struct Policy {
     pub(crate) time_threshold: usize,
     pub(crate) timestamp_authority_threshold: usize,
     pub(crate) certificate_log_threshold: usize,
+    pub(crate) certificate_log_operators_distinct: bool,
     pub(crate) certificate_chain_allowed: bool,
+    pub(crate) witnesses: Option<WitnessPolicy>,
 }
 
 impl Policy {
@@ -315,10 +441,26 @@ impl Policy {
         self
     }
 
-    /// How many certificate logs must hold the certificate. Default 1 for identities.
+    /// How many certificate logs must hold the certificate. Default 1 for identities. A key has no certificate: with keys,
+    /// anything but 0 is refused.
     #[must_use]
     pub fn certificate_log_threshold(mut self, logs: usize) -> Self {
         self.certificate_log_threshold = logs;
+        self
+    }
+
+    /// Counts certificate logs by operator instead of by log: two logs of one operator are then one.
+    #[must_use]
+    pub fn distinct_certificate_log_operators(mut self) -> Self {
+        self.certificate_log_operators_distinct = true;
+        self
+    }
+
+    /// Counts an entry only when the checkpoint that proves it is cosigned as the witness policy says, by a log that it
+    /// names if it names any.
+    #[must_use]
+    pub fn witnesses(mut self, witnesses: WitnessPolicy) -> Self {
+        self.witnesses = Some(witnesses);
         self
     }
 
@@ -329,6 +471,23 @@ impl Policy {
         self.certificate_chain_allowed = true;
         self
     }
+}
+
+/// The glob as a regular expression.
+fn glob_pattern(glob: &str) -> String {
+    let mut pattern = String::with_capacity(2 * glob.len());
+    let mut rest = glob;
+    while let Some(first) = rest.chars().next() {
+        let (piece, length) = match first {
+            '*' if rest.starts_with("**") => (".*".to_owned(), 2),
+            '*' => ("[^/]*".to_owned(), 1),
+            '?' => ("[^/]".to_owned(), 1),
+            other => (regex::escape(&other.to_string()), other.len_utf8()),
+        };
+        pattern.push_str(&piece);
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    pattern
 }
 
 fn compile(pattern: &str) -> Result<Regex, VerifyError> {
@@ -374,6 +533,104 @@ mod tests {
         }
         let multi_line = Matcher::pattern("(?m)^a$").expect("pattern");
         assert!(!multi_line.matches("a\nb") && multi_line.matches("a"));
+    }
+
+    #[test]
+    fn a_glob_knows_slashes() {
+        for (glob, yes, no) in [
+            (
+                "https://gitlab.corp/team/*/ci.yml@refs/tags/v*",
+                vec![
+                    "https://gitlab.corp/team/app/ci.yml@refs/tags/v1.0",
+                    "https://gitlab.corp/team//ci.yml@refs/tags/v",
+                ],
+                vec![
+                    "https://gitlab.corp/team/a/b/ci.yml@refs/tags/v1",
+                    "https://gitlab.corp/team/app/ci.yml@refs/tags/v1/x",
+                ],
+            ),
+            (
+                "a/**",
+                vec!["a/", "a/b", "a/b/c\n"],
+                vec!["a", "b/a/c", "A/b"],
+            ),
+            ("**/c", vec!["/c", "a/b/c"], vec!["c", "a/b/c/"]),
+            (
+                "?.y",
+                vec!["x.y", "é.y"],
+                vec!["/.y", ".y", "xx.y", "x.y\n", "x-y"],
+            ),
+            (
+                r"a[b](c)\d+.$^|{1}#é",
+                vec![r"a[b](c)\d+.$^|{1}#é"],
+                vec!["ab", "a[b](c)\\d+x$^|{1}#é"],
+            ),
+            (
+                "*",
+                vec!["", "jane@example.com"],
+                vec!["/", "https://evil.example"],
+            ),
+        ] {
+            let matcher = Matcher::glob(glob).expect(glob);
+            for text in yes {
+                assert!(matcher.matches(text), "{glob} and {text:?}");
+            }
+            for text in no {
+                assert!(!matcher.matches(text), "{glob} and {text:?}");
+            }
+        }
+        for bad in ["", "a***b", &"*a".repeat(MAX_PATTERN_TEXT)] {
+            let error = Matcher::glob(bad).expect_err("refused");
+            assert_eq!(error.code(), "POLICY_INVALID");
+        }
+    }
+
+    #[test]
+    fn extensions_go_by_name_and_by_number() {
+        let rule = || IdentityRule::exact("a@example.com", "https://issuer").expect("a rule");
+        for name in [
+            "runnerEnvironment",
+            "runner-environment",
+            "issuer",
+            "issuer-v2",
+            "issuerV2",
+            "username",
+            "githubWorkflowSHA",
+            "1.3.6.1.4.1.57264.1.11",
+            "2.999.1",
+        ] {
+            let value = Matcher::exact("x").expect("a text");
+            assert!(rule().with_extension(name, value).is_ok(), "{name}");
+        }
+        for name in [
+            "",
+            "runner",
+            "RunnerEnvironment",
+            "1",
+            "1.3.6.1.4.1.57264.1.x",
+            "9.9.9",
+        ] {
+            let value = Matcher::exact("x").expect("a text");
+            assert!(rule().with_extension(name, value).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn subject_types_have_names() {
+        for (name, kind) in SubjectType::NAMES {
+            assert_eq!(SubjectType::by_name(name), Some(kind));
+            assert_eq!(kind.to_string(), name);
+        }
+        assert_eq!(SubjectType::by_name("URI"), None);
+        let name = SubjectAlternativeName::Username("a!b".into());
+        assert!(SubjectType::Username.is_of(&name) && !SubjectType::Email.is_of(&name));
+    }
+
+    #[test]
+    fn a_raw_envelope_has_to_be_of_some_type() {
+        let chosen = || Policy::signed_by_identity(IdentityRule::exact("a", "b").expect("a rule"));
+        assert!(chosen().raw_envelope(Vec::new()).is_err());
+        assert!(chosen().raw_envelope(vec!["text/plain".into()]).is_ok());
     }
 
     #[test]

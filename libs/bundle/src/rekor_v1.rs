@@ -247,9 +247,14 @@ impl Check<'_> {
     fn verifier(&self, encoded: &str) -> Result<(), VerifyError> {
         let pem =
             String::from_utf8(self.base64(EntryField::Verifier, encoded)?).unwrap_or_default();
+        let certificate = || {
+            let found = Certificate::from_pem(&pem);
+            found.is_ok_and(|found| self.claim.certificate == Some(&found))
+        };
+        let key = || PublicKey::from_pem(&pem).is_ok_and(|found| found == *self.claim.key);
         let same = match self.claim.bundle.certificate() {
-            Some(leaf) => Certificate::from_pem(&pem).is_ok_and(|found| found == *leaf),
-            None => PublicKey::from_pem(&pem).is_ok_and(|found| found == *self.claim.key),
+            Some(_) => certificate(),
+            None => key() || certificate(),
         };
         if same {
             return Ok(());

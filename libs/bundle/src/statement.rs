@@ -11,6 +11,7 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
+use crate::artifact::NamedDigest;
 use crate::error::VerifyError;
 
 /// The DSSE payload type of an in-toto statement.
@@ -130,6 +131,16 @@ impl Statement {
                 .digest
                 .get(name)
                 .is_some_and(|found| found.eq_ignore_ascii_case(&value))
+        })
+    }
+
+    /// Whether some subject has this digest, under this name of in-toto's.
+    pub(crate) fn names(&self, digest: &NamedDigest) -> bool {
+        self.subjects.iter().any(|subject| {
+            subject
+                .digest
+                .get(&digest.name)
+                .is_some_and(|found| !found.is_empty() && found.eq_ignore_ascii_case(&digest.value))
         })
     }
 }

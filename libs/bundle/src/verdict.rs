@@ -2,6 +2,20 @@
 //!
 //! A [`Verified`] exists only when every check passed: its fields are private and only this crate
 //! fills them. Whoever needs proof takes a `Verified` as an argument.
+//!
+//! ```compile_fail,E0451
+//! // Nobody else can make one, not even out of another: the fields are private.
+//! fn forged(verified: sealwright_bundle::Verified) -> sealwright_bundle::Verified {
+//!     sealwright_bundle::Verified { warnings: Vec::new(), ..verified }
+//! }
+//! ```
+//!
+//! ```compile_fail,E0277
+//! // Nor can one be read from JSON, although it can be written.
+//! fn forged(json: &str) -> sealwright_bundle::Verified {
+//!     serde_json::from_str(json).unwrap()
+//! }
+//! ```
 
 use std::collections::BTreeMap;
 
@@ -48,6 +62,10 @@ pub enum Signer {
         extensions: BTreeMap<&'static str, String>,
         /// Serial number of the certificate, in hexadecimal.
         serial: String,
+        /// SHA-256 of the certificate, in hexadecimal.
+        fingerprint: String,
+        /// Subject of the certificate's issuer, RFC 4514.
+        certificate_issuer: String,
         /// Start of the certificate's validity.
         not_before: UnixTime,
         /// End of the certificate's validity.
@@ -56,9 +74,17 @@ pub enum Signer {
         authority: String,
         /// Which of the policy's identities matched, from 0.
         matched_rule: usize,
+        /// The same identity as the policy states it.
+        matched: String,
     },
     /// The holder of a certificate of an organisation's own PKI.
     Certificate {
+        /// The alternative name that the policy asked for, if it asked for one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        name: Option<MatchedName>,
+        /// The identity provider that the policy asked for, if it asked for one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        issuer: Option<String>,
         /// The certificate's subject, RFC 4514.
         subject: String,
         /// Serial number of the certificate, in hexadecimal.
@@ -73,14 +99,46 @@ pub enum Signer {
         anchor: String,
         /// SHA-256 of the certificate, in hexadecimal.
         fingerprint: String,
+        /// The verifier's clock, where nobody vouches for a time and the path was judged at the present.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        judged_at: Option<UnixTime>,
+        /// The revocation lists that spoke for the path, the leaf's first; empty when the policy has none.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        revocation_lists: Vec<ConsultedList>,
     },
     /// The holder of a key that the verifier knows.
     Key {
         /// SHA-256 of the key's SubjectPublicKeyInfo, in hexadecimal.
         fingerprint: String,
-        /// The name that the bundle gives the key; unauthenticated.
-        hint: String,
+        /// Which of the policy's keys it is, from 0.
+        matched_rule: usize,
     },
+}
+
+/// An alternative name of a certificate that the policy asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MatchedName {
+    /// Its type: `email`, `uri`, `dns`, `ip` or `username`.
+    pub kind: &'static str,
+    /// The name.
+    pub value: String,
+}
+
+/// A revocation list that a certificate of the path was looked up in: signed by its issuer and current.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConsultedList {
+    /// Who made it, RFC 4514.
+    pub issuer: String,
+    /// Its number, in hexadecimal, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub number: Option<String>,
+    /// When it was made.
+    pub this_update: UnixTime,
+    /// Until when it counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_update: Option<UnixTime>,
 }
 
 /// Where a verified time comes from.
@@ -121,10 +179,27 @@ pub struct VerifiedEntry {
     /// Who runs the log; empty when the trusted root does not say.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub operator: String,
-    /// Index of the entry.
+    /// Identifier of the log, in hexadecimal.
+    pub log_id: String,
+    /// Kind and version of the entry, such as `hashedrekord/0.0.2`.
+    pub kind: String,
+    /// Index of the entry: in the tree, or in the log as a whole where a promise vouches for that (Rekor v1).
     pub log_index: u64,
     /// Size of the tree that was proven to hold it; 0 when only a promise was there.
     pub tree_size: u64,
+    /// Witnesses of the policy that cosigned that tree; empty without a witness policy.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub witnesses: Vec<VerifiedWitness>,
+}
+
+/// A witness that vouches for a log's tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VerifiedWitness {
+    /// The name under which it signs.
+    pub name: String,
+    /// When it signed.
+    pub time: UnixTime,
 }
 
 /// A certificate log that vouches for the signing certificate.
@@ -133,8 +208,28 @@ pub struct VerifiedEntry {
 pub struct VerifiedSct {
     /// The log's address in the trusted root.
     pub log: String,
+    /// Who runs the log; empty when the trusted root does not say.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub operator: String,
+    /// Identifier of the log, in hexadecimal.
+    pub log_id: String,
     /// When the log took the certificate.
     pub time: UnixTime,
+}
+
+/// The payload of an envelope that the policy asked for as bytes. It is signed, and says nothing that was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RawPayload {
+    /// The payload type, covered by the signature.
+    pub payload_type: String,
+    /// The bytes; base64 in JSON.
+    #[serde(rename = "payload", serialize_with = "as_base64")]
+    pub bytes: Vec<u8>,
+}
+
+fn as_base64<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&sealwright_crypto::base64::encode(bytes))
 }
 
 /// Something that a careful reader wants to know although the verification succeeded.
@@ -151,6 +246,7 @@ pub struct Warning {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Verified {
+    pub(crate) media_type: &'static str,
     pub(crate) signer: Signer,
     pub(crate) algorithm: String,
     pub(crate) artifact_digests: Vec<String>,
@@ -163,10 +259,18 @@ pub struct Verified {
     pub(crate) payload: Option<Box<RawValue>>,
     #[serde(skip)]
     pub(crate) statement: Option<Statement>,
+    #[serde(rename = "rawEnvelope", skip_serializing_if = "Option::is_none")]
+    pub(crate) raw_payload: Option<RawPayload>,
     pub(crate) warnings: Vec<Warning>,
 }
 
 impl Verified {
+    /// The bundle's media type, which names the version of its format.
+    #[must_use]
+    pub fn media_type(&self) -> &'static str {
+        self.media_type
+    }
+
     /// Who signed.
     #[must_use]
     pub fn signer(&self) -> &Signer {
@@ -213,6 +317,12 @@ impl Verified {
     #[must_use]
     pub fn statement_json(&self) -> Option<&str> {
         self.payload.as_ref().map(|payload| payload.get())
+    }
+
+    /// The signed bytes, when the policy asked for a raw envelope. What they mean is for the caller to read.
+    #[must_use]
+    pub fn raw_payload(&self) -> Option<&RawPayload> {
+        self.raw_payload.as_ref()
     }
 
     /// What a careful reader wants to know.

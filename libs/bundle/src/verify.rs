@@ -7,28 +7,28 @@ use std::collections::BTreeSet;
 
 use sealwright_crypto::{Algorithm, Digest, HashAlgorithm, KeyType, PublicKey, base64};
 use sealwright_pki::certificate::Certificate;
-use sealwright_pki::chain::{Purpose, VerifiedChain, verify_chain};
-use sealwright_pki::error::{ChainFault, Error as PkiError, SctFault as PkiSctFault};
-use sealwright_pki::profile::Identity;
-use sealwright_pki::sct::{self, SignedCertificateTimestamp};
-use sealwright_pki::timestamp::{self, TimestampError};
 use sealwright_tlog::dsse;
 use serde_json::value::RawValue;
 
 use crate::artifact::Artifact;
 use crate::bundle::{Bundle, BundleVersion, Content, Envelope, MessageSignature, SignerMaterial};
-use crate::error::{Counted, SctFault, StructureFault, TimestampFault, VerifyError};
-use crate::log::{self, Claim, Logged, logged_entries};
+use crate::error::{Counted, StructureFault, VerifyError};
+use crate::keyless::{self, VerifiedScts};
+use crate::log::{Claim, Logged, logged_entries};
 use crate::own_pki::{self, CertificateRule};
 use crate::policy::{self, IdentityRule, Policy, Signers, TrustedKey};
 use crate::statement::{self, Statement};
-use crate::trusted_root::{Authority, TrustedRoot};
-use crate::verdict::{Signer, TimeSource, UnixTime, Verified, VerifiedSct, VerifiedTime, Warning};
+use crate::times::{Observed, observed_times};
+use crate::trusted_root::{TrustedRoot, Validity};
+use crate::verdict::{RawPayload, Signer, Verified, Warning};
+
+pub use crate::keyless::{VerifiedCertificate, verify_certificate, verify_certificate_path};
 
 /// Verifies a bundle against an artifact.
 ///
-/// `now` (Unix seconds) is used for one thing: to refuse promises from the future. Whether a
-/// certificate was valid is decided by verified times alone.
+/// `now` (Unix seconds) is used for two things: to refuse promises from the future, and, where the policy says so, to judge
+/// a certificate of an own PKI that no verified time speaks for. Whether any other certificate was valid is decided by
+/// verified times alone.
 ///
 /// # Errors
 /// The first check that fails.
@@ -39,9 +39,28 @@ pub fn verify(
     policy: &Policy,
     now: i64,
 ) -> Result<Verified, VerifyError> {
+    verify_all(bundle, std::slice::from_ref(artifact), root, policy, now)
+}
+
+/// Verifies an attestation against several artifacts: its statement must name every one of them.
+///
+/// With one artifact this is [`verify`]. A signature over a file is over one file.
+///
+/// # Errors
+/// The first check that fails; [`VerifyError::PolicyInvalid`] without an artifact.
+pub fn verify_all(
+    bundle: &Bundle,
+    artifacts: &[Artifact<'_>],
+    root: &TrustedRoot,
+    policy: &Policy,
+    now: i64,
+) -> Result<Verified, VerifyError> {
     // V1, the part that depends on the policy: chains, and the kinds of signer and content.
+    let (artifact, others) = one_and_others(artifacts)?;
     refuse_chain(bundle, policy)?;
-    let statement = expected_content(bundle, policy)?;
+    let content = expected_content(bundle, policy)?;
+    let statement = content.statement();
+    content.takes(artifact, others)?;
     let claimed = claimed_signer(bundle, artifact, policy)?;
     let key = claimed.public_key()?;
     let algorithms = algorithms_of(key);
@@ -52,49 +71,20 @@ pub fn verify(
 
     // V3: when the signature existed.
     let observed = observed_times(bundle, root, now)?;
-    enough_times(&observed, policy, &claimed)?;
-    let times = observed.times;
+    observed.enough(claimed.times_needed(policy), policy)?;
 
     // V4, V5, V6 for certificates; for keys, that they were valid then.
-    let mut remarks = Vec::new();
-    let (signer, certificate_logs) = match &claimed {
-        ClaimedSigner::Certificate(leaf, rules) => {
-            let trusted = trusted_path(leaf, bundle, root, &times)?;
-            let scts = verified_scts(&trusted.chain, root, policy.certificate_log_threshold)?;
-            let identity = identity_of(leaf)?;
-            let matched_rule = matching_rule(&identity, rules)?;
-            (identity_signer(&identity, &trusted, matched_rule), scts)
-        }
-        ClaimedSigner::Own(leaf, rule) => {
-            let judged = own_pki::judge(leaf, bundle, rule, &times, now)?;
-            let need = policy.certificate_log_threshold;
-            let scts = if need == 0 {
-                Vec::new()
-            } else {
-                verified_scts(&judged.chain, root, need)?
-            };
-            remarks.extend(judged.warnings);
-            (judged.signer, scts)
-        }
-        ClaimedSigner::Key(trusted, hint) => {
-            key_valid_at(trusted, &times)?;
-            (
-                Signer::Key {
-                    fingerprint: hex::encode(trusted.key.fingerprint()),
-                    hint: (*hint).to_owned(),
-                },
-                Vec::new(),
-            )
-        }
-    };
+    let signed = signed_by(&claimed, bundle, root, policy, &observed, now)?;
 
     // V7, V8: the signature was logged, and the entries speak of this bundle.
     let claim = Claim {
         bundle,
         artifact,
         key,
+        certificate: claimed.certificate(),
         algorithms: &algorithms,
-        times: &times,
+        times: &observed.times,
+        witnesses: policy.witnesses.as_ref(),
     };
     let logged = logged_entries(&claim, root)?;
     reach_log_threshold(&logged, policy.log_threshold)?;
@@ -106,77 +96,41 @@ pub fn verify(
         stated_digest_is_true(message, artifact)?;
     }
 
-    // V10: the statement speaks of this artifact.
-    if let Some(statement) = &statement {
-        statement_names_artifact(statement, artifact)?;
+    // V10: the statement speaks of these artifacts.
+    if let Some(statement) = statement {
+        for artifact in artifacts {
+            statement_names_artifact(statement, artifact)?;
+        }
     }
 
     // V11: the statement is of an accepted type.
-    if let Some(statement) = &statement {
+    if let Some(statement) = statement {
         accepted_predicate(statement, policy)?;
     }
 
     // V12: everything that was shown.
-    let mut warnings = warnings(root, artifact, algorithm, &logged, &observed.rejected);
-    warnings.extend(remarks);
+    let shown = Shown {
+        root,
+        artifacts,
+        algorithm,
+        logged: &logged,
+        observed: &observed,
+        signed: &signed,
+    };
+    let warnings = shown.warnings();
     Ok(Verified {
-        signer,
+        media_type: bundle.version().media_type(),
         algorithm: algorithm.to_string(),
-        artifact_digests: compared_digests(artifact, statement.as_ref(), algorithm),
-        times,
+        artifact_digests: compared_digests(artifacts, statement, algorithm),
         logs: logged.entries(),
-        certificate_logs,
-        predicate_type: statement
-            .as_ref()
-            .map(|statement| statement.predicate_type.clone()),
-        payload: payload_text(bundle, statement.as_ref())?,
-        statement,
+        predicate_type: statement.map(|statement| statement.predicate_type.clone()),
+        payload: payload_text(bundle, statement)?,
+        raw_payload: content.raw_payload(bundle),
+        statement: content.into_statement(),
         warnings,
-    })
-}
-
-/// Checks a certificate by itself, as V4 and V5 will at a verified time of `at`, and reads whom it names.
-///
-/// For signers: a certificate that fails here makes signatures that nobody accepts.
-///
-/// # Errors
-/// The first check that fails.
-pub fn verify_certificate(
-    leaf: &Certificate,
-    root: &TrustedRoot,
-    at: i64,
-) -> Result<Identity, VerifyError> {
-    verify_certificate_path(leaf, root, at).map(|verified| verified.identity)
-}
-
-/// A certificate that [`verify_certificate_path`] found good, and what that showed.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct VerifiedCertificate {
-    /// Whom it names.
-    pub identity: Identity,
-    /// The certificate, and those above it up to one of the trusted root's.
-    pub chain: VerifiedChain,
-    /// The certificate logs that promised to hold it, one at least.
-    pub certificate_logs: Vec<VerifiedSct>,
-}
-
-/// [`verify_certificate`], with the path that led to the trusted root and the logs that hold the certificate: for those who
-/// pass a certificate on.
-///
-/// # Errors
-/// The first check that fails.
-pub fn verify_certificate_path(
-    leaf: &Certificate,
-    root: &TrustedRoot,
-    at: i64,
-) -> Result<VerifiedCertificate, VerifyError> {
-    let trusted = path_at(leaf, &[], root, at)?;
-    let certificate_logs = verified_scts(&trusted.chain, root, 1)?;
-    Ok(VerifiedCertificate {
-        identity: identity_of(leaf)?,
-        chain: trusted.chain,
-        certificate_logs,
+        signer: signed.signer,
+        certificate_logs: signed.scts.verified,
+        times: observed.times,
     })
 }
 
@@ -269,10 +223,18 @@ fn signing_keys<'a>(bundle: &'a Bundle, policy: &'a Policy) -> Vec<&'a PublicKey
 enum ClaimedSigner<'a> {
     Certificate(&'a Certificate, &'a [IdentityRule]),
     Own(&'a Certificate, &'a CertificateRule),
-    Key(&'a TrustedKey, &'a str),
+    /// The key, and its place in the policy.
+    Key(&'a TrustedKey, usize),
 }
 
 impl ClaimedSigner<'_> {
+    fn certificate(&self) -> Option<&Certificate> {
+        match self {
+            Self::Key(..) => None,
+            Self::Certificate(leaf, _) | Self::Own(leaf, _) => Some(leaf),
+        }
+    }
+
     fn public_key(&self) -> Result<&PublicKey, VerifyError> {
         match self {
             Self::Key(trusted, _) => Ok(&trusted.key),
@@ -284,6 +246,74 @@ impl ClaimedSigner<'_> {
             }
         }
     }
+
+    /// What the policy says, and one at least where a short-lived certificate is to be judged.
+    fn times_needed(&self, policy: &Policy) -> usize {
+        let keyless = matches!(self, Self::Certificate(..));
+        policy.time_threshold.max(usize::from(keyless))
+    }
+}
+
+/// What V4, V5 and V6 have shown about the signer.
+struct SignedBy {
+    signer: Signer,
+    scts: VerifiedScts,
+    warnings: Vec<Warning>,
+}
+
+fn signed_by(
+    claimed: &ClaimedSigner<'_>,
+    bundle: &Bundle,
+    root: &TrustedRoot,
+    policy: &Policy,
+    observed: &Observed,
+    now: i64,
+) -> Result<SignedBy, VerifyError> {
+    let times = &observed.times;
+    match claimed {
+        ClaimedSigner::Certificate(leaf, rules) => {
+            let judged = keyless::judge(leaf, bundle, root, policy, rules, times)?;
+            Ok(SignedBy {
+                signer: judged.signer,
+                scts: judged.scts,
+                warnings: Vec::new(),
+            })
+        }
+        ClaimedSigner::Own(leaf, rule) => {
+            let judged = own_pki::judge(leaf, bundle, rule, times, now)?;
+            let scts = match (policy.certificate_log_threshold, &judged.chain) {
+                (0, _) => VerifiedScts::default(),
+                (_, Some(chain)) => keyless::verified_scts(chain, root, policy.into())?,
+                (_, None) => return Err(VerifyError::SctMissing),
+            };
+            Ok(SignedBy {
+                signer: judged.signer,
+                scts,
+                warnings: judged.warnings,
+            })
+        }
+        ClaimedSigner::Key(trusted, position) => {
+            key_valid_at(trusted, observed)?;
+            Ok(SignedBy {
+                signer: Signer::Key {
+                    fingerprint: hex::encode(trusted.key.fingerprint()),
+                    matched_rule: *position,
+                },
+                scts: VerifiedScts::default(),
+                warnings: Vec::new(),
+            })
+        }
+    }
+}
+
+fn one_and_others<'a, 'b>(
+    artifacts: &'a [Artifact<'b>],
+) -> Result<(&'a Artifact<'b>, &'a [Artifact<'b>]), VerifyError> {
+    artifacts
+        .split_first()
+        .ok_or_else(|| VerifyError::PolicyInvalid {
+            what: "no artifact".into(),
+        })
 }
 
 fn refuse_chain(bundle: &Bundle, policy: &Policy) -> Result<(), VerifyError> {
@@ -294,14 +324,73 @@ fn refuse_chain(bundle: &Bundle, policy: &Policy) -> Result<(), VerifyError> {
     Ok(())
 }
 
-/// The statement of an attestation that the policy lets in, or `None` for a message signature.
-fn expected_content(bundle: &Bundle, policy: &Policy) -> Result<Option<Statement>, VerifyError> {
+/// The signed content that the policy lets in.
+enum ExpectedContent {
+    Message,
+    Statement(Box<Statement>),
+    /// An envelope whose payload nobody here reads.
+    Raw,
+}
+
+impl ExpectedContent {
+    fn statement(&self) -> Option<&Statement> {
+        match self {
+            Self::Statement(statement) => Some(statement),
+            Self::Message | Self::Raw => None,
+        }
+    }
+
+    fn into_statement(self) -> Option<Statement> {
+        match self {
+            Self::Statement(statement) => Some(*statement),
+            Self::Message | Self::Raw => None,
+        }
+    }
+
+    fn raw_payload(&self, bundle: &Bundle) -> Option<RawPayload> {
+        match (self, bundle.content()) {
+            (Self::Raw, Content::Dsse(envelope)) => Some(RawPayload {
+                payload_type: envelope.payload_type.clone(),
+                bytes: envelope.payload.clone(),
+            }),
+            _ => None,
+        }
+    }
+
+    /// One file for a signature over a file, as many as one likes for a statement, none for what is not read.
+    fn takes(&self, first: &Artifact<'_>, others: &[Artifact<'_>]) -> Result<(), VerifyError> {
+        match self {
+            Self::Message if !others.is_empty() => Err(VerifyError::ContentKind {
+                found: "a signature over one file",
+                expected: "a statement about several",
+            }),
+            Self::Raw if !(first.is_unbound() && others.is_empty()) => {
+                Err(VerifyError::PolicyInvalid {
+                    what: "a raw envelope together with an artifact; nothing ties one to the other"
+                        .into(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn expected_content(bundle: &Bundle, policy: &Policy) -> Result<ExpectedContent, VerifyError> {
     match (bundle.content(), &policy.content) {
         (Content::Message(_), policy::Content::Attestation(_)) => Err(VerifyError::ContentKind {
             found: "a signature over a file",
             expected: "an attestation",
         }),
-        (Content::Message(_), policy::Content::Blob | policy::Content::Either(_)) => Ok(None),
+        (Content::Message(_), policy::Content::RawEnvelope(_)) => Err(VerifyError::ContentKind {
+            found: "a signature over a file",
+            expected: "an envelope",
+        }),
+        (Content::Message(_), policy::Content::Blob | policy::Content::Either(_)) => {
+            Ok(ExpectedContent::Message)
+        }
+        (Content::Dsse(envelope), policy::Content::RawEnvelope(types)) => {
+            payload_type(envelope, types).map(|()| ExpectedContent::Raw)
+        }
         (Content::Dsse(envelope), content) => {
             let statement = read_statement(envelope)?;
             if matches!(content, policy::Content::Blob)
@@ -312,17 +401,24 @@ fn expected_content(bundle: &Bundle, policy: &Policy) -> Result<Option<Statement
                     expected: "a signature over a file",
                 });
             }
-            Ok(Some(statement))
+            Ok(ExpectedContent::Statement(Box::new(statement)))
         }
     }
 }
 
 fn read_statement(envelope: &Envelope) -> Result<Statement, VerifyError> {
-    if envelope.payload_type != statement::PAYLOAD_TYPE {
-        let found = envelope.payload_type.chars().take(128).collect();
-        return Err(VerifyError::PayloadType { found });
-    }
+    payload_type(envelope, &[statement::PAYLOAD_TYPE.to_owned()])?;
     Statement::parse(&envelope.payload)
+}
+
+fn payload_type(envelope: &Envelope, accepted: &[String]) -> Result<(), VerifyError> {
+    if accepted.contains(&envelope.payload_type) {
+        return Ok(());
+    }
+    Err(VerifyError::PayloadType {
+        found: envelope.payload_type.chars().take(128).collect(),
+        expected: accepted.to_vec(),
+    })
 }
 
 fn claimed_signer<'a>(
@@ -335,10 +431,15 @@ fn claimed_signer<'a>(
             SignerMaterial::Certificate(leaf) | SignerMaterial::CertificateChain(leaf, _),
             Signers::Identities(rules),
         ) => Ok(ClaimedSigner::Certificate(leaf, rules)),
-        (SignerMaterial::PublicKeyHint(hint), Signers::Keys(keys)) => Ok(ClaimedSigner::Key(
-            key_that_signed(bundle, artifact, keys, hint)?,
-            hint,
-        )),
+        (SignerMaterial::PublicKeyHint(hint), Signers::Keys(keys)) => {
+            if policy.certificate_log_threshold > 0 {
+                return Err(VerifyError::PolicyInvalid {
+                    what: "certificate logs are asked for, and a key has no certificate that they could hold".into(),
+                });
+            }
+            let (position, key) = key_that_signed(bundle, artifact, keys, hint)?;
+            Ok(ClaimedSigner::Key(key, position))
+        }
         (_, Signers::Certificates(rule)) => {
             let leaf = own_pki::claimed_leaf(bundle, rule)?;
             Ok(ClaimedSigner::Own(leaf, rule))
@@ -356,25 +457,30 @@ fn claimed_signer<'a>(
     }
 }
 
-/// The policy's key that the bundle is to be verified with: the only one, the one that the hint
-/// names, or the one whose signature it is.
+/// The policy's key that the bundle is to be verified with, and its place: the only one, else one whose signature it is, of
+/// which the one that the hint names is tried first.
 fn key_that_signed<'a>(
     bundle: &Bundle,
     artifact: &Artifact<'_>,
     keys: &'a [TrustedKey],
     hint: &str,
-) -> Result<&'a TrustedKey, VerifyError> {
+) -> Result<(usize, &'a TrustedKey), VerifyError> {
     if let [only] = keys {
-        return Ok(only);
+        return Ok((0, only));
     }
     let named = keys
         .iter()
-        .find(|trusted| base64::encode(&trusted.key.fingerprint()) == hint);
-    let fits = |trusted: &&TrustedKey| {
+        .position(|trusted| base64::encode(&trusted.key.fingerprint()) == hint)
+        .and_then(|position| Some((position, keys.get(position)?)));
+    let fits = |(_, trusted): &(usize, &TrustedKey)| {
         verified_signature(bundle, artifact, &trusted.key, &algorithms_of(&trusted.key)).is_ok()
     };
     named
-        .or_else(|| keys.iter().find(fits))
+        .into_iter()
+        .chain(keys.iter().enumerate())
+        .find(fits)
+        // The failure of the one that is named says more than that none fits.
+        .or(named)
         .ok_or(VerifyError::KeyMismatch { tried: keys.len() })
 }
 
@@ -386,6 +492,14 @@ fn algorithms_of(key: &PublicKey) -> Vec<Algorithm> {
         KeyType::EcP521 => vec![Algorithm::EcdsaP521Sha512, Algorithm::EcdsaP521Sha256],
         // Logs take the prehashed form only; key holders without a log use the pure one.
         KeyType::Ed25519 => vec![Algorithm::Ed25519Ph, Algorithm::Ed25519],
+        // One key can sign with either padding; a log entry names the one.
+        KeyType::Rsa { bits } => vec![
+            KeyType::Rsa { bits }.default_algorithm(),
+            Algorithm::RsaPss {
+                bits,
+                hash: HashAlgorithm::Sha256,
+            },
+        ],
         other => vec![other.default_algorithm()],
     }
 }
@@ -417,388 +531,14 @@ fn repeated<T, K: PartialEq>(items: &[T], key: impl Fn(&T) -> K) -> Option<(usiz
     })
 }
 
-/// What observers say about the time.
-struct Observed {
-    times: Vec<VerifiedTime>,
-    /// How many timestamp authorities of distinct operators are among them.
-    authorities: usize,
-    /// Tokens that do not count, and why: no harm as long as enough others do.
-    rejected: Vec<(usize, TimestampFault)>,
-}
-
-/// V3: the times that trusted observers vouch for.
-fn observed_times(bundle: &Bundle, root: &TrustedRoot, now: i64) -> Result<Observed, VerifyError> {
-    let mut observed = Observed {
-        times: Vec::new(),
-        authorities: 0,
-        rejected: Vec::new(),
-    };
-    for (position, token) in bundle.timestamps().iter().enumerate() {
-        match timestamp_time(token, bundle.signature(), root) {
-            Ok(time) => observed.times.push(time),
-            Err(fault) => observed.rejected.push((position, fault)),
-        }
+/// A key was valid at every verified time. One that counts in a window needs such a time: whoever holds a retired key can
+/// sign with it for ever.
+fn key_valid_at(trusted: &TrustedKey, observed: &Observed) -> Result<(), VerifyError> {
+    if observed.times.is_empty() && trusted.validity != Validity::ALWAYS {
+        return Err(observed.shortage());
     }
-    observed.authorities = distinct_operators(&observed.times);
-    observed
+    match observed
         .times
-        .extend(log::promised_times(bundle, root, now)?);
-    Ok(observed)
-}
-
-/// V3: there are as many times as the policy asks for, and one at least for a certificate.
-fn enough_times(
-    observed: &Observed,
-    policy: &Policy,
-    claimed: &ClaimedSigner<'_>,
-) -> Result<(), VerifyError> {
-    let certificate = matches!(claimed, ClaimedSigner::Certificate(..));
-    let need = policy.time_threshold.max(usize::from(certificate));
-    let have = distinct_operators(&observed.times);
-    if have >= need && observed.authorities >= policy.timestamp_authority_threshold {
-        return Ok(());
-    }
-    if !observed.rejected.is_empty() {
-        return Err(VerifyError::TimestampsRejected {
-            faults: observed.rejected.clone(),
-        });
-    }
-    if observed.times.is_empty() {
-        return Err(VerifyError::NoTimeSource);
-    }
-    if have < need {
-        return Err(VerifyError::ThresholdNotMet {
-            counted: Counted::Times,
-            have,
-            need,
-        });
-    }
-    let (have, need) = (observed.authorities, policy.timestamp_authority_threshold);
-    Err(VerifyError::ThresholdNotMet {
-        counted: Counted::TimestampAuthorities,
-        have,
-        need,
-    })
-}
-
-fn distinct_operators(times: &[VerifiedTime]) -> usize {
-    let operator = |time: &VerifiedTime| {
-        if time.operator.is_empty() {
-            time.uri.clone()
-        } else {
-            time.operator.clone()
-        }
-    };
-    times.iter().map(operator).collect::<BTreeSet<_>>().len()
-}
-
-/// The time in one token, if an authority of the trusted root vouches for it.
-fn timestamp_time(
-    token: &[u8],
-    signature: &[u8],
-    root: &TrustedRoot,
-) -> Result<VerifiedTime, TimestampFault> {
-    let mut worst = TimestampFault::Untrusted("the trusted root has no timestamp authority".into());
-    for authority in root.timestamp_authorities() {
-        match timestamp_by(token, signature, authority) {
-            Ok(time) => return Ok(time),
-            Err(fault) if rank(&fault) >= rank(&worst) => worst = fault,
-            Err(_) => {}
-        }
-    }
-    Err(worst)
-}
-
-/// The reason that came furthest is the one worth telling.
-fn rank(fault: &TimestampFault) -> u8 {
-    match fault {
-        TimestampFault::Untrusted(_) => 0,
-        TimestampFault::Invalid(_) => 1,
-        TimestampFault::OutsideAuthorityWindow { .. } => 2,
-    }
-}
-
-fn timestamp_by(
-    token: &[u8],
-    signature: &[u8],
-    authority: &Authority,
-) -> Result<VerifiedTime, TimestampFault> {
-    let (anchor, below) = authority.split();
-    let signer = below.first().filter(|first| !first.is_ca());
-    let trusted = timestamp::Authority {
-        roots: anchor,
-        intermediates: below,
-        signer,
-    };
-    let verified = timestamp::verify(token, &trusted, &timestamp::Expectation::over(signature))
-        .map_err(fault)?;
-    let time = verified.gen_time();
-    if !authority.validity().covers(time) {
-        return Err(TimestampFault::OutsideAuthorityWindow { time });
-    }
-    Ok(VerifiedTime {
-        time: UnixTime(time),
-        source: TimeSource::TimestampAuthority,
-        uri: authority.uri().to_owned(),
-        operator: authority.operator().to_owned(),
-    })
-}
-
-fn fault(error: TimestampError) -> TimestampFault {
-    match error {
-        TimestampError::SignerUnknown
-        | TimestampError::SignerNotPinned
-        | TimestampError::Chain(_) => TimestampFault::Untrusted(error.to_string()),
-        other => TimestampFault::Invalid(other.to_string()),
-    }
-}
-
-struct TrustedPath<'a> {
-    chain: VerifiedChain,
-    authority: &'a Authority,
-}
-
-/// V4: a path to a trusted authority that held at every verified time.
-fn trusted_path<'a>(
-    leaf: &Certificate,
-    bundle: &Bundle,
-    root: &'a TrustedRoot,
-    times: &[VerifiedTime],
-) -> Result<TrustedPath<'a>, VerifyError> {
-    let others: &[Certificate] = match bundle.signer() {
-        SignerMaterial::CertificateChain(_, others) => others,
-        _ => &[],
-    };
-    let mut path = Err(VerifyError::NoTimeSource);
-    for time in times {
-        path = Ok(path_at(leaf, others, root, time.time.0)?);
-    }
-    path
-}
-
-/// `others` are certificates the signer sent along: help on the way to an anchor, never one.
-fn path_at<'a>(
-    leaf: &Certificate,
-    others: &[Certificate],
-    root: &'a TrustedRoot,
-    at: i64,
-) -> Result<TrustedPath<'a>, VerifyError> {
-    if !leaf.is_valid_at(at) {
-        let (not_before, not_after) = (leaf.not_before(), leaf.not_after());
-        return Err(VerifyError::CertificateNotValidAt {
-            time: at,
-            not_before,
-            not_after,
-        });
-    }
-    let mut failures = vec![(
-        0,
-        untrusted("the trusted root has no certificate authority"),
-    )];
-    for authority in root.certificate_authorities() {
-        match path_by(leaf, others, authority, at) {
-            Ok(chain) if authority.validity().covers(at) => {
-                return Ok(TrustedPath { chain, authority });
-            }
-            Ok(_) => {
-                let authority = authority.uri().to_owned();
-                failures.push((
-                    3,
-                    VerifyError::AuthorityNotTrustedAt {
-                        time: at,
-                        authority,
-                    },
-                ));
-            }
-            // That one authority does not know the issuer says little when another came further.
-            Err(error) => {
-                failures.push((1 + u8::from(!is_unknown_issuer(&error)), untrusted(error)))
-            }
-        }
-    }
-    let furthest = failures.into_iter().max_by_key(|(rank, _)| *rank);
-    Err(furthest.map_or_else(
-        || untrusted("no certificate authority was tried"),
-        |(_, error)| error,
-    ))
-}
-
-fn path_by(
-    leaf: &Certificate,
-    others: &[Certificate],
-    authority: &Authority,
-    at: i64,
-) -> Result<VerifiedChain, PkiError> {
-    let (anchor, below) = authority.split();
-    verify_chain(
-        leaf,
-        &[below, others].concat(),
-        anchor,
-        at,
-        Purpose::CodeSigning,
-    )
-}
-
-fn is_unknown_issuer(error: &PkiError) -> bool {
-    matches!(error, PkiError::Chain(ChainFault::UnknownIssuer { .. }))
-}
-
-fn untrusted(reason: impl ToString) -> VerifyError {
-    VerifyError::CertificateUntrusted {
-        reason: reason.to_string(),
-    }
-}
-
-/// V5: certificate logs of the trusted root hold the certificate.
-fn verified_scts(
-    chain: &VerifiedChain,
-    root: &TrustedRoot,
-    threshold: usize,
-) -> Result<Vec<VerifiedSct>, VerifyError> {
-    let embedded = match sct::embedded_scts(chain.leaf()) {
-        Ok(embedded) => embedded,
-        Err(PkiError::Sct(PkiSctFault::Missing)) if threshold == 0 => return Ok(Vec::new()),
-        Err(PkiError::Sct(PkiSctFault::Missing)) => return Err(VerifyError::SctMissing),
-        Err(error) => {
-            return Err(VerifyError::SctsRejected {
-                faults: vec![SctFault::Invalid(error.to_string())],
-            });
-        }
-    };
-    let mut verified = Vec::new();
-    let mut faults = Vec::new();
-    let mut logs = BTreeSet::new();
-    for timestamp in embedded {
-        match verified_sct(&timestamp, chain, root) {
-            Ok(sct) => {
-                logs.insert(timestamp.log_id);
-                verified.push(sct);
-            }
-            Err(fault) => faults.push(fault),
-        }
-    }
-    if logs.len() >= threshold {
-        return Ok(verified);
-    }
-    if !faults.is_empty() {
-        return Err(VerifyError::SctsRejected { faults });
-    }
-    Err(VerifyError::ThresholdNotMet {
-        counted: Counted::CertificateLogs,
-        have: logs.len(),
-        need: threshold,
-    })
-}
-
-fn verified_sct(
-    timestamp: &SignedCertificateTimestamp,
-    chain: &VerifiedChain,
-    root: &TrustedRoot,
-) -> Result<VerifiedSct, SctFault> {
-    let mut known = root.certificate_logs_with_id(&timestamp.log_id).peekable();
-    let first = *known
-        .peek()
-        .ok_or_else(|| SctFault::UnknownLog(hex::encode(timestamp.log_id)))?;
-    timestamp
-        .verify_embedded(chain.leaf(), chain.issuer_key_hash(), first.key())
-        .map_err(|error| SctFault::Invalid(error.to_string()))?;
-    let time_ms = i64::try_from(timestamp.timestamp_ms).unwrap_or(i64::MAX);
-    let time = time_ms / 1000;
-    let log = known
-        .find(|log| log.validity().covers_ms(time_ms))
-        .ok_or(SctFault::OutsideLogWindow { time })?;
-    Ok(VerifiedSct {
-        log: log.base_url().to_owned(),
-        time: UnixTime(time),
-    })
-}
-
-/// V6: the first of the rules that the certificate's identity satisfies.
-fn matching_rule(identity: &Identity, rules: &[IdentityRule]) -> Result<usize, VerifyError> {
-    let mut refusals = Vec::new();
-    for (position, rule) in rules.iter().enumerate() {
-        match satisfies(identity, rule) {
-            Ok(()) => return Ok(position),
-            Err(refusal) => refusals.push(refusal),
-        }
-    }
-    Err(closest(identity, rules, refusals))
-}
-
-fn satisfies(identity: &Identity, rule: &IdentityRule) -> Result<(), VerifyError> {
-    let subject = identity.subject_alternative_name.value();
-    if !rule.subject.matches(subject) {
-        return Err(VerifyError::IdentityMismatch {
-            found: subject.to_owned(),
-            expected: rule.subject.to_string(),
-        });
-    }
-    if !rule.issuer.matches(&identity.issuer) {
-        return Err(VerifyError::IssuerMismatch {
-            found: identity.issuer.clone(),
-            expected: rule.issuer.to_string(),
-        });
-    }
-    for (row, condition) in &rule.extensions {
-        let found = identity.extension(&row.oid());
-        if !found.is_some_and(|value| condition.matches(value)) {
-            return Err(VerifyError::ExtensionMismatch {
-                extension: row.name,
-                found: found.map(str::to_owned),
-                expected: condition.to_string(),
-            });
-        }
-    }
-    Ok(())
-}
-
-/// Of several refusals the one by the rule that came closest; all rules when nobody knew the name.
-fn closest(identity: &Identity, rules: &[IdentityRule], refusals: Vec<VerifyError>) -> VerifyError {
-    let all = || VerifyError::IdentityMismatch {
-        found: identity.subject_alternative_name.value().to_owned(),
-        expected: rules
-            .iter()
-            .map(|rule| rule.subject.to_string())
-            .collect::<Vec<_>>()
-            .join(" or "),
-    };
-    let knows_the_name =
-        |refusal: &VerifyError| !matches!(refusal, VerifyError::IdentityMismatch { .. });
-    refusals
-        .into_iter()
-        .find(knows_the_name)
-        .unwrap_or_else(all)
-}
-
-fn identity_of(leaf: &Certificate) -> Result<Identity, VerifyError> {
-    Identity::from_certificate(leaf).map_err(|error| VerifyError::IdentityMissing {
-        what: error.to_string(),
-    })
-}
-
-fn identity_signer(identity: &Identity, trusted: &TrustedPath<'_>, matched_rule: usize) -> Signer {
-    let leaf = trusted.chain.leaf();
-    let subject = &identity.subject_alternative_name;
-    Signer::Identity {
-        subject: subject.value().to_owned(),
-        subject_type: subject.kind(),
-        issuer: identity.issuer.clone(),
-        extensions: identity
-            .extensions
-            .iter()
-            .map(|(row, value)| (row.name, value.to_owned()))
-            .collect(),
-        serial: leaf.serial_hex(),
-        not_before: UnixTime(leaf.not_before()),
-        not_after: UnixTime(leaf.not_after()),
-        authority: trusted.authority.uri().to_owned(),
-        matched_rule,
-    }
-}
-
-/// A key was valid at every verified time; without any, nothing can be said and nothing is refused.
-fn key_valid_at(trusted: &TrustedKey, times: &[VerifiedTime]) -> Result<(), VerifyError> {
-    match times
         .iter()
         .find(|time| !trusted.validity.covers(time.time.0))
     {
@@ -812,8 +552,8 @@ fn reach_log_threshold(logged: &Logged, need: usize) -> Result<(), VerifyError> 
     if have >= need {
         return Ok(());
     }
-    match logged.unknown().first() {
-        Some(unknown) => Err(unknown.clone()),
+    match logged.passed_over().first() {
+        Some(reason) => Err(reason.clone()),
         None => Err(VerifyError::ThresholdNotMet {
             counted: Counted::Logs,
             have,
@@ -901,6 +641,15 @@ fn statement_names_artifact(
     if artifact.is_unbound() {
         return Ok(());
     }
+    if let Some(named) = artifact.named_digest() {
+        return match statement.names(named) {
+            true => Ok(()),
+            false => Err(VerifyError::SubjectMissing {
+                artifact: vec![named.to_string()],
+                subjects: statement.subjects.len(),
+            }),
+        };
+    }
     let stated = statement.digest_algorithms();
     let digests = artifact.digests(&stated);
     if digests
@@ -928,25 +677,31 @@ fn accepted_predicate(statement: &Statement, policy: &Policy) -> Result<(), Veri
             types.accept(&statement.predicate_type)
         }
         // The kind of content was settled by this very type at the start.
-        policy::Content::Blob => Ok(()),
+        policy::Content::Blob | policy::Content::RawEnvelope(_) => Ok(()),
     }
 }
 
-/// The artifact's digests that something signed was compared with.
+/// The artifacts' digests that something signed was compared with.
 fn compared_digests(
-    artifact: &Artifact<'_>,
+    artifacts: &[Artifact<'_>],
     statement: Option<&Statement>,
     algorithm: Algorithm,
 ) -> Vec<String> {
-    let digests = match statement {
+    let of_message = [algorithm.hash().unwrap_or(HashAlgorithm::Sha256)];
+    let compared = |artifact: &Artifact<'_>| match statement {
         Some(statement) => {
             let mut digests = artifact.digests(&statement.digest_algorithms());
             digests.retain(|digest| statement.subject_with(digest).is_some());
-            digests
+            let named = artifact.named_digest().map(ToString::to_string);
+            let digests: Vec<_> = digests.iter().map(ToString::to_string).collect();
+            digests.into_iter().chain(named).collect::<Vec<_>>()
         }
-        None => artifact.digests(&[algorithm.hash().unwrap_or(HashAlgorithm::Sha256)]),
+        None => {
+            let digests = artifact.digests(&of_message);
+            digests.iter().map(ToString::to_string).collect()
+        }
     };
-    digests.iter().map(ToString::to_string).collect()
+    artifacts.iter().flat_map(compared).collect()
 }
 
 fn payload_text(
@@ -964,43 +719,78 @@ fn payload_text(
     Ok(Some(raw))
 }
 
-fn warnings(
-    root: &TrustedRoot,
-    artifact: &Artifact<'_>,
+/// What the checks have shown besides the verdict's own parts.
+struct Shown<'a> {
+    root: &'a TrustedRoot,
+    artifacts: &'a [Artifact<'a>],
     algorithm: Algorithm,
-    logged: &Logged,
-    rejected: &[(usize, TimestampFault)],
-) -> Vec<Warning> {
-    let warning = |code, message: String| Warning { code, message };
-    let mut warnings: Vec<_> = root
-        .warnings()
-        .iter()
-        .map(|message| warning("TRUSTED_ROOT", message.clone()))
-        .collect();
-    warnings.extend(rejected.iter().map(|(position, fault)| {
-        warning(
-            "TIMESTAMP_REJECTED",
-            format!("timestamp {position} does not count: {fault}"),
-        )
-    }));
-    warnings.extend(
-        logged
-            .unknown()
-            .iter()
-            .map(|error| warning(error.code(), error.to_string())),
-    );
-    if matches!(
-        algorithm,
-        Algorithm::EcdsaP384Sha256 | Algorithm::EcdsaP521Sha256
-    ) {
-        let message = format!(
-            "signed with {algorithm}, as old clients do; the curve is stronger than the hash"
-        );
-        warnings.push(warning("LEGACY_ALGORITHM", message));
+    logged: &'a Logged,
+    observed: &'a Observed,
+    signed: &'a SignedBy,
+}
+
+impl Shown<'_> {
+    /// What a careful reader wants to know although the verification succeeded.
+    fn warnings(&self) -> Vec<Warning> {
+        let mut warnings = self.signed.warnings.clone();
+        warnings.extend(self.passed_over());
+        warnings.extend(self.not_asked_for());
+        if matches!(
+            self.algorithm,
+            Algorithm::EcdsaP384Sha256 | Algorithm::EcdsaP521Sha256
+        ) {
+            let message = format!(
+                "signed with {}, as old clients do; the curve is stronger than the hash",
+                self.algorithm
+            );
+            warnings.push(warning("LEGACY_ALGORITHM", message));
+        }
+        warnings
     }
-    if artifact.is_unbound() {
-        let message = "the statement was not compared with any artifact".into();
-        warnings.push(warning("ARTIFACT_UNBOUND", message));
+
+    /// Parts of the trusted root and of the bundle that did not count.
+    fn passed_over(&self) -> Vec<Warning> {
+        let root = self.root.warnings().iter();
+        let tokens = self.observed.rejected.iter();
+        let scts = self.signed.scts.rejected.iter();
+        let entries = self.logged.passed_over().iter();
+        root.map(|message| warning("TRUSTED_ROOT", message.clone()))
+            .chain(tokens.map(|(position, fault)| {
+                let message = format!("timestamp {position} does not count: {fault}");
+                warning("TIMESTAMP_REJECTED", message)
+            }))
+            .chain(scts.map(|fault| {
+                let message = format!("a certificate timestamp does not count: {fault}");
+                warning("SCT_REJECTED", message)
+            }))
+            .chain(entries.map(|error| warning(error.code(), error.to_string())))
+            .collect()
     }
-    warnings
+
+    /// Checks that the policy waived, and that the bundle gave no occasion for.
+    fn not_asked_for(&self) -> Vec<Warning> {
+        let mut warnings = Vec::new();
+        if self.logged.is_empty() {
+            let message = "no log that counts holds the signature, and the policy asks for none";
+            warnings.push(warning("NOT_LOGGED", message.into()));
+        } else if self.observed.times.is_empty() {
+            let message = "nobody vouches for when the signature was made, so whether the log's key was trusted then is unknown";
+            warnings.push(warning("TIME_UNKNOWN", message.into()));
+        }
+        if matches!(self.signed.signer, Signer::Identity { .. })
+            && self.signed.scts.verified.is_empty()
+        {
+            let message = "no certificate log that counts holds the certificate, and the policy asks for none";
+            warnings.push(warning("CERTIFICATE_NOT_LOGGED", message.into()));
+        }
+        if self.artifacts.iter().any(Artifact::is_unbound) {
+            let message = "what was signed was not compared with any artifact";
+            warnings.push(warning("ARTIFACT_UNBOUND", message.into()));
+        }
+        warnings
+    }
+}
+
+fn warning(code: &'static str, message: String) -> Warning {
+    Warning { code, message }
 }

@@ -376,6 +376,54 @@ impl FulcioExtensions {
     }
 }
 
+/// The object identifier that a policy means: a row's name in either spelling, `issuer` (row 1), `issuerV2` (row 8),
+/// `username` (row 7, which stands in the subject alternative name), or an identifier in dotted form.
+pub fn extension_oid(name: &str) -> Option<ObjectIdentifier> {
+    let rows = EXTENSION_ROWS.iter().chain(&ISSUER_ROWS);
+    if let Some(row) = rows
+        .into_iter()
+        .find(|row| row.kebab_name == name || row.name == name)
+    {
+        return Some(row.oid());
+    }
+    match name {
+        "username" => Some(oid::FULCIO_USERNAME),
+        dotted => ObjectIdentifier::new(dotted).ok(),
+    }
+}
+
+/// The text of an extension that a certificate has, by its object identifier.
+///
+/// Rows of the profile are decoded as it says. Of any other extension the value counts when it is a DER UTF8String and
+/// nothing else, or bare UTF-8; `None` when it is neither, or not there. Row 7 is the subject alternative name of that type.
+///
+/// # Errors
+/// A row of the profile whose value is of another type than the profile says.
+pub fn extension_text(
+    certificate: &Certificate,
+    oid: &ObjectIdentifier,
+) -> Result<Option<String>, Error> {
+    if *oid == oid::FULCIO_USERNAME {
+        let names = certificate.subject_alt_names().iter();
+        return Ok(names
+            .filter_map(|name| match name {
+                GeneralName::Username(value) => Some(value.clone()),
+                _ => None,
+            })
+            .next());
+    }
+    let Some(extension) = certificate.extension(oid) else {
+        return Ok(None);
+    };
+    let rows = EXTENSION_ROWS.iter().chain(&ISSUER_ROWS);
+    if let Some(row) = rows.into_iter().find(|row| row.oid() == *oid) {
+        return row.decode(extension.value).map(Some);
+    }
+    let text = asn1::only(extension.value, tag::UTF8_STRING)
+        .map_or(extension.value, |string| string.value);
+    Ok(String::from_utf8(text.to_vec()).ok())
+}
+
 /// What an authority vouches for in one certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Identity {
@@ -465,7 +513,11 @@ impl Identity {
     }
 }
 
-fn issuer_of(certificate: &Certificate) -> Result<String, Error> {
+/// The identity provider that a certificate names (rows 1 and 8), however many alternative names it has.
+///
+/// # Errors
+/// [`Error::Identity`] when there is none, or when both rows are there and differ.
+pub fn issuer_of(certificate: &Certificate) -> Result<String, Error> {
     let read = |row: &ExtensionRow| {
         certificate
             .extension(&row.oid())

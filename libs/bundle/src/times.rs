@@ -1,0 +1,156 @@
+//! V3: when the signature existed, as far as trusted observers vouch for it.
+//!
+//! Which observers those are follows from the bundle and the trusted root, never from a flag: every token and every
+//! promise is looked at, and every time that holds counts.
+
+use std::collections::BTreeSet;
+
+use sealwright_pki::timestamp::{self, TimestampError};
+
+use crate::bundle::Bundle;
+use crate::error::{Counted, TimestampFault, VerifyError};
+use crate::log;
+use crate::policy::Policy;
+use crate::trusted_root::{Authority, TrustedRoot};
+use crate::verdict::{TimeSource, UnixTime, VerifiedTime};
+
+/// What observers say about the time.
+pub(crate) struct Observed {
+    pub(crate) times: Vec<VerifiedTime>,
+    /// How many timestamp authorities of distinct operators are among them.
+    authorities: usize,
+    /// Tokens that do not count, and why: no harm as long as enough others do.
+    pub(crate) rejected: Vec<(usize, TimestampFault)>,
+}
+
+impl Observed {
+    /// There are as many times as are needed, of as many authorities as the policy asks for.
+    pub(crate) fn enough(&self, need: usize, policy: &Policy) -> Result<(), VerifyError> {
+        let have = distinct_operators(&self.times);
+        if have >= need && self.authorities >= policy.timestamp_authority_threshold {
+            return Ok(());
+        }
+        if self.times.is_empty() || !self.rejected.is_empty() {
+            return Err(self.shortage());
+        }
+        if have < need {
+            return Err(VerifyError::ThresholdNotMet {
+                counted: Counted::Times,
+                have,
+                need,
+            });
+        }
+        let (have, need) = (self.authorities, policy.timestamp_authority_threshold);
+        Err(VerifyError::ThresholdNotMet {
+            counted: Counted::TimestampAuthorities,
+            have,
+            need,
+        })
+    }
+
+    /// Why there is no time, or no further one.
+    pub(crate) fn shortage(&self) -> VerifyError {
+        if self.rejected.is_empty() {
+            return VerifyError::NoTimeSource;
+        }
+        VerifyError::TimestampsRejected {
+            faults: self.rejected.clone(),
+        }
+    }
+}
+
+/// The times that trusted observers vouch for.
+pub(crate) fn observed_times(
+    bundle: &Bundle,
+    root: &TrustedRoot,
+    now: i64,
+) -> Result<Observed, VerifyError> {
+    let mut observed = Observed {
+        times: Vec::new(),
+        authorities: 0,
+        rejected: Vec::new(),
+    };
+    for (position, token) in bundle.timestamps().iter().enumerate() {
+        match timestamp_time(token, bundle.signature(), root) {
+            Ok(time) => observed.times.push(time),
+            Err(fault) => observed.rejected.push((position, fault)),
+        }
+    }
+    observed.authorities = distinct_operators(&observed.times);
+    observed
+        .times
+        .extend(log::promised_times(bundle, root, now)?);
+    Ok(observed)
+}
+
+fn distinct_operators(times: &[VerifiedTime]) -> usize {
+    let operator = |time: &VerifiedTime| {
+        if time.operator.is_empty() {
+            time.uri.clone()
+        } else {
+            time.operator.clone()
+        }
+    };
+    times.iter().map(operator).collect::<BTreeSet<_>>().len()
+}
+
+/// The time in one token, if an authority of the trusted root vouches for it.
+fn timestamp_time(
+    token: &[u8],
+    signature: &[u8],
+    root: &TrustedRoot,
+) -> Result<VerifiedTime, TimestampFault> {
+    let mut worst = TimestampFault::Untrusted("the trusted root has no timestamp authority".into());
+    for authority in root.timestamp_authorities() {
+        match timestamp_by(token, signature, authority) {
+            Ok(time) => return Ok(time),
+            Err(fault) if rank(&fault) >= rank(&worst) => worst = fault,
+            Err(_) => {}
+        }
+    }
+    Err(worst)
+}
+
+/// The reason that came furthest is the one worth telling.
+fn rank(fault: &TimestampFault) -> u8 {
+    match fault {
+        TimestampFault::Untrusted(_) => 0,
+        TimestampFault::Invalid(_) => 1,
+        TimestampFault::OutsideAuthorityWindow { .. } => 2,
+    }
+}
+
+fn timestamp_by(
+    token: &[u8],
+    signature: &[u8],
+    authority: &Authority,
+) -> Result<VerifiedTime, TimestampFault> {
+    let (anchor, below) = authority.split();
+    let signer = below.first().filter(|first| !first.is_ca());
+    let trusted = timestamp::Authority {
+        roots: anchor,
+        intermediates: below,
+        signer,
+    };
+    let verified = timestamp::verify(token, &trusted, &timestamp::Expectation::over(signature))
+        .map_err(fault)?;
+    let time = verified.gen_time();
+    if !authority.validity().covers(time) {
+        return Err(TimestampFault::OutsideAuthorityWindow { time });
+    }
+    Ok(VerifiedTime {
+        time: UnixTime(time),
+        source: TimeSource::TimestampAuthority,
+        uri: authority.uri().to_owned(),
+        operator: authority.operator().to_owned(),
+    })
+}
+
+fn fault(error: TimestampError) -> TimestampFault {
+    match error {
+        TimestampError::SignerUnknown
+        | TimestampError::SignerNotPinned
+        | TimestampError::Chain(_) => TimestampFault::Untrusted(error.to_string()),
+        other => TimestampFault::Invalid(other.to_string()),
+    }
+}
