@@ -371,7 +371,7 @@ fn parse(der: &[u8]) -> Result<Parsed, Error> {
             fault: DerFault::Value,
         });
     }
-    let mut entries = Reader::new(fields.entries);
+    let mut entries = Reader::new(fields.entries.unwrap_or_default());
     while !entries.is_empty() {
         let entry = parse_entry(&mut entries)?;
         if fields.version == VERSION_1 && entry.has_extensions {
@@ -385,7 +385,7 @@ fn parse(der: &[u8]) -> Result<Parsed, Error> {
         issuer: measure.span(fields.issuer.whole),
         this_update: fields.this_update,
         next_update: fields.next_update,
-        entries: measure.span(fields.entries),
+        entries: fields.entries.map_or(0..0, |entries| measure.span(entries)),
         scheme: algorithm::parse_signature_algorithm(fields.algorithm.whole)?,
         signature: measure.span(signature),
         number: known.number,
@@ -404,7 +404,7 @@ struct TbsFields<'a> {
     issuer: Element<'a>,
     this_update: i64,
     next_update: Option<i64>,
-    entries: &'a [u8],
+    entries: Option<&'a [u8]>,
     extensions: Option<Element<'a>>,
 }
 
@@ -436,7 +436,7 @@ fn parse_tbs(tbs: Element<'_>) -> Result<TbsFields<'_>, Error> {
         issuer,
         this_update,
         next_update,
-        entries: entries.map_or(&[], |element| element.value),
+        entries: entries.map(|element| element.value),
         extensions,
     })
 }

@@ -2,6 +2,7 @@
 //! one flaw at a time and refused for that flaw, mutated at random and survived.
 
 mod chains;
+mod crls;
 mod forge;
 mod hostile;
 mod issuance;
