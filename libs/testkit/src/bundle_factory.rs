@@ -31,7 +31,7 @@ use sealwright_pki::{Certificate, ObjectIdentifier, Purpose, SignatureScheme, as
 use sealwright_proto::Timestamp;
 use sealwright_proto::bundle::v1 as bundle;
 use sealwright_proto::common::v1 as common;
-use sealwright_proto::dsse as envelope;
+use sealwright_proto::dsse as dsse_proto;
 use sealwright_proto::rekor::v1 as rekor;
 use sealwright_proto::trustroot::v1 as trust;
 use sealwright_tlog::entry::{EntrySignature, HashedRekord, VerifierMaterial};
@@ -74,6 +74,7 @@ pub struct CertificateAuthority {
     pub uri: String,
     issuer: Issuer,
     signer: MemorySigner,
+    root: MemorySigner,
 }
 
 /// A certificate transparency log.
@@ -298,7 +299,8 @@ impl World {
         );
         let material = certificate_material(leaf);
         let verifier = VerifierMaterial::X509Certificate(leaf.der().to_vec());
-        let content = envelope_content(payload_type, statement, &signature);
+        let content =
+            bundle::bundle::Content::DsseEnvelope(envelope(payload_type, statement, &signature));
         self.finish(
             material, content, digest, signature, verifier, algorithm, signing,
         )
@@ -316,6 +318,33 @@ impl World {
             .unwrap_or_else(|| log_algorithm(key.key_type()));
         let (digest, signature) = sign_message(key, algorithm, artifact);
         self.bundle_of(digest, signature, key.public_key(), algorithm, signing)
+    }
+
+    /// Signs a statement with such a key. The hint stands in the envelope too.
+    pub fn sign_statement_with_key(
+        &mut self,
+        statement: &str,
+        key: &PrivateKey,
+        signing: &Signing,
+    ) -> bundle::Bundle {
+        let algorithm = signing
+            .algorithm
+            .unwrap_or_else(|| log_algorithm(key.key_type()));
+        let payload_type = "application/vnd.in-toto+json";
+        let message = dsse::pae(payload_type, statement.as_bytes());
+        let (digest, signature) = sign_message(key, algorithm, &message);
+        let verifier = VerifierMaterial::PublicKey(key.public_key().spki_der().to_vec());
+        let mut envelope = envelope(payload_type, statement, &signature);
+        envelope.signatures[0].keyid = hint(key.public_key());
+        self.finish(
+            key_material(key.public_key()),
+            bundle::bundle::Content::DsseEnvelope(envelope),
+            digest,
+            signature,
+            verifier,
+            algorithm,
+            signing,
+        )
     }
 
     /// A bundle around a signature that was made elsewhere over a file of this digest.
@@ -451,8 +480,13 @@ fn certificate_material(leaf: &Certificate) -> bundle::verification_material::Co
 }
 
 fn key_material(key: &PublicKey) -> bundle::verification_material::Content {
-    let hint = base64::encode(&key.fingerprint());
+    let hint = hint(key);
     bundle::verification_material::Content::PublicKey(common::PublicKeyIdentifier { hint })
+}
+
+/// The name of a key in bundles.
+fn hint(key: &PublicKey) -> String {
+    base64::encode(&key.fingerprint())
 }
 
 fn message_content(digest: &Digest, signature: &[u8]) -> bundle::bundle::Content {
@@ -466,19 +500,15 @@ fn message_content(digest: &Digest, signature: &[u8]) -> bundle::bundle::Content
     })
 }
 
-fn envelope_content(
-    payload_type: &str,
-    payload: &str,
-    signature: &[u8],
-) -> bundle::bundle::Content {
-    bundle::bundle::Content::DsseEnvelope(envelope::Envelope {
+fn envelope(payload_type: &str, payload: &str, signature: &[u8]) -> dsse_proto::Envelope {
+    dsse_proto::Envelope {
         payload: payload.into(),
         payload_type: payload_type.into(),
-        signatures: vec![envelope::Signature {
+        signatures: vec![dsse_proto::Signature {
             sig: signature.to_vec(),
             keyid: String::new(),
         }],
-    })
+    }
 }
 
 /// An in-toto statement v1 about one artifact.
@@ -506,27 +536,25 @@ impl CertificateAuthority {
     #[must_use]
     pub fn valid(uri: &str, validity: (i64, i64)) -> Self {
         let (root_key, root) = new_root("certificate root", 1, validity);
-        let key = PrivateKey::generate(KeyType::EcP256).expect("a key");
-        let parent = Parent {
-            certificate: &root,
-            key: &root_key,
-        };
-        let issuing = authority::intermediate(
-            key.public_key(),
-            &name("issuing authority"),
-            Purpose::CodeSigning,
-            &envelope_of(validity),
-            parent,
-        )
-        .expect("an intermediate");
-        let signer = MemorySigner::new(key);
+        let root_key = MemorySigner::new(root_key);
+        let signer = new_signer(KeyType::EcP256);
+        let issuing = issuing_certificate(signer.public_key(), &root, &root_key, validity);
         let issuer = Issuer::new(issuing.clone(), &signer).expect("an issuer");
         Self {
             chain: vec![issuing, root],
             uri: uri.into(),
             issuer,
             signer,
+            root: root_key,
         }
+    }
+
+    /// A chain with another issuing certificate for the same key: what was issued leads to both.
+    #[must_use]
+    pub fn reissued(&self, validity: (i64, i64)) -> Vec<Certificate> {
+        let root = self.chain.last().expect("a root").clone();
+        let issuing = issuing_certificate(self.signer.public_key(), &root, &self.root, validity);
+        vec![issuing, root]
     }
 
     fn precertificate(&self, key: &PublicKey, signing: &Signing) -> Precertificate {
@@ -848,6 +876,26 @@ impl Leaves<'_> {
         let start = usize::try_from(node.index).expect("a small tree") * width;
         merkle_tree_hash(&self.0[start..start + width])
     }
+}
+
+fn issuing_certificate(
+    key: &PublicKey,
+    root: &Certificate,
+    root_key: &MemorySigner,
+    validity: (i64, i64),
+) -> Certificate {
+    let parent = Parent {
+        certificate: root,
+        key: root_key.private_key(),
+    };
+    authority::intermediate(
+        key,
+        &name("issuing authority"),
+        Purpose::CodeSigning,
+        &envelope_of(validity),
+        parent,
+    )
+    .expect("an intermediate")
 }
 
 /// From a year before [`NOW`] to ten years after.

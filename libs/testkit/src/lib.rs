@@ -4,8 +4,12 @@
 //! |---|---|
 //! | [`bundle_factory`] | a whole world of authorities and logs in memory, and bundles signed in it |
 //! | [`mutate`] | changes to inputs: bytes, DER, JSON, text and tokens |
+//! | [`rekor_v1`] | entries of the first generation of signature logs |
+//! | [`vectors`] | cases for a verifier, right and wrong, and the answers |
 //!
 //! Everything here panics when it cannot do its work: a fake that fails is a failed test.
 
 pub mod bundle_factory;
 pub mod mutate;
+pub mod rekor_v1;
+pub mod vectors;
