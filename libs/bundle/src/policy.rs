@@ -169,6 +169,18 @@ pub(crate) struct ExtensionRule {
     pub(crate) value: Matcher,
 }
 
+impl ExtensionRule {
+    pub(crate) fn named(name: &str, value: Matcher) -> Result<Self, VerifyError> {
+        let oid = profile::extension_oid(name).ok_or_else(|| {
+            invalid(format!(
+                "unknown certificate extension {name:?}; a name of the profile or a dotted object identifier is accepted"
+            ))
+        })?;
+        let name = name.to_owned();
+        Ok(Self { name, oid, value })
+    }
+}
+
 impl IdentityRule {
     /// A subject (e-mail address, URI, ...) as vouched for by an identity provider.
     #[must_use]
@@ -206,16 +218,7 @@ impl IdentityRule {
     /// # Errors
     /// [`VerifyError::PolicyInvalid`] when it is neither.
     pub fn with_extension(mut self, name: &str, value: Matcher) -> Result<Self, VerifyError> {
-        let oid = profile::extension_oid(name).ok_or_else(|| {
-            invalid(format!(
-                "unknown certificate extension {name:?}; a name of the profile or a dotted object identifier is accepted"
-            ))
-        })?;
-        self.extensions.push(ExtensionRule {
-            name: name.to_owned(),
-            oid,
-            value,
-        });
+        self.extensions.push(ExtensionRule::named(name, value)?);
         Ok(self)
     }
 }
@@ -597,7 +600,7 @@ mod tests {
             "username",
             "githubWorkflowSHA",
             "1.3.6.1.4.1.57264.1.11",
-            "2.999.1",
+            "1.2.840.113549.1.9.1",
         ] {
             let value = Matcher::exact("x").expect("a text");
             assert!(rule().with_extension(name, value).is_ok(), "{name}");
