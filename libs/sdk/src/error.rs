@@ -246,6 +246,12 @@ pub enum Failure {
     /// No answer in time.
     #[error("no answer within {} seconds", .0.as_secs_f64())]
     Timeout(Duration),
+    /// An answer that came so slowly that it may be held back on purpose.
+    #[error("the answer came slower than {minimum} bytes a second and was given up")]
+    TooSlow {
+        /// Bytes a second.
+        minimum: u64,
+    },
     /// It answered with an error.
     #[error("{0}")]
     Status(Box<Refusal>),
@@ -421,7 +427,7 @@ impl Failure {
         match self {
             Self::Unreachable(_) | Self::Address(_) => "SERVICE_UNREACHABLE",
             Self::Tls(_) => "SERVICE_TLS_UNTRUSTED",
-            Self::Timeout(_) => "SERVICE_TIMEOUT",
+            Self::Timeout(_) | Self::TooSlow { .. } => "SERVICE_TIMEOUT",
             Self::Status(refusal) => refusal
                 .reason
                 .map_or("SERVICE_REFUSED", |reason| reason.as_str_name()),

@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderName, Method, StatusCode};
 use sealwright_crypto::random_bytes;
 use sealwright_proto::sealwright::error::v1::Reason;
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use crate::error::{Error, Failure, Refusal, ServiceName};
 use crate::trace::TraceContext;
@@ -84,6 +85,9 @@ pub(crate) struct Call<'a> {
     pub(crate) max_answer_bytes: usize,
     /// Time for one attempt, where less than usual says that nobody is there.
     pub(crate) patience: Option<Duration>,
+    /// For answers of any length: bytes a second. What has come buys time for the rest, in place of a limit for the whole;
+    /// an answer that comes slower is given up.
+    pub(crate) slowest: Option<u64>,
 }
 
 impl<'a> Call<'a> {
@@ -103,7 +107,14 @@ impl<'a> Call<'a> {
             accepted: &[200, 201],
             max_answer_bytes: 1024 * 1024,
             patience: None,
+            slowest: None,
         }
+    }
+
+    /// The time that an answer of so many bytes buys.
+    fn time_for(&self, bytes: usize) -> Duration {
+        let minimum = self.slowest;
+        minimum.map_or(Duration::ZERO, |minimum| time_at(minimum, bytes))
     }
 
     /// A GET.
@@ -152,7 +163,7 @@ impl Http {
 
     /// Sends until there is an answer, no hope, or no time.
     pub(crate) async fn send(&self, call: &Call<'_>) -> Result<Bytes, Error> {
-        let limit = self.options.request_timeout;
+        let limit = self.options.request_timeout + call.time_for(call.max_answer_bytes);
         match tokio::time::timeout(limit, self.send_patiently(call)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Error::Service {
@@ -186,13 +197,19 @@ impl Http {
     async fn attempt(&self, call: &Call<'_>) -> Result<Bytes, (Failure, Option<Duration>)> {
         let usual = self.options.attempt_timeout;
         let limit = call.patience.map_or(usual, |patience| patience.min(usual));
-        match tokio::time::timeout(limit, self.exchange(call)).await {
+        let longest = limit + call.time_for(call.max_answer_bytes);
+        match tokio::time::timeout(longest, self.exchange(call, limit)).await {
             Ok(outcome) => outcome,
-            Err(_) => Err((Failure::Timeout(limit), None)),
+            Err(_) => Err((Failure::Timeout(longest), None)),
         }
     }
 
-    async fn exchange(&self, call: &Call<'_>) -> Result<Bytes, (Failure, Option<Duration>)> {
+    async fn exchange(
+        &self,
+        call: &Call<'_>,
+        limit: Duration,
+    ) -> Result<Bytes, (Failure, Option<Duration>)> {
+        let begin = Instant::now();
         let client = self
             .client(call.url)
             .map_err(|problem| (Failure::Address(problem), None))?;
@@ -203,17 +220,23 @@ impl Http {
             request = request.header(name, *value);
         }
         request = request.header(TRACEPARENT, self.trace().traceparent());
-        let response = request
-            .send()
+        let response = tokio::time::timeout(limit, request.send())
             .await
+            .map_err(|_| (Failure::Timeout(limit), None))?
             .map_err(|error| (unreachable(&error), None))?;
         let (status, headers) = (response.status(), response.headers().clone());
         if call.accepted.contains(&status.as_u16()) {
-            return read(response, call.max_answer_bytes)
+            let slowest = call.slowest.map(|minimum| Pace {
+                minimum,
+                grace_until: begin + limit,
+            });
+            return read(response, call.max_answer_bytes, slowest)
                 .await
                 .map_err(|failure| (failure, None));
         }
-        let body = read(response, MAX_ERROR_BYTES).await.unwrap_or_default();
+        let body = read(response, MAX_ERROR_BYTES, None)
+            .await
+            .unwrap_or_default();
         Err((
             Failure::Status(Box::new(refusal(status, &headers, &body))),
             retry_after(&headers),
@@ -238,7 +261,7 @@ impl Http {
                 .body(body);
             let response = request.send().await.map_err(|error| unreachable(&error))?;
             let (status, headers) = (response.status(), response.headers().clone());
-            let body = read(response, limit).await?;
+            let body = read(response, limit, None).await?;
             let mut answer = http::Response::new(body.to_vec());
             *answer.status_mut() = status;
             *answer.headers_mut() = headers;
@@ -289,7 +312,24 @@ fn install_crypto_provider() {
     }
 }
 
-async fn read(response: reqwest::Response, limit: usize) -> Result<Bytes, Failure> {
+/// How slow an answer may be: what has come buys time for the rest.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// Bytes a second.
+    minimum: u64,
+    grace_until: Instant,
+}
+
+/// So long may an answer of `bytes` take at `minimum` bytes a second.
+fn time_at(minimum: u64, bytes: usize) -> Duration {
+    Duration::from_secs(bytes as u64 / minimum.max(1))
+}
+
+async fn read(
+    response: reqwest::Response,
+    limit: usize,
+    pace: Option<Pace>,
+) -> Result<Bytes, Failure> {
     if response
         .content_length()
         .is_some_and(|length| length > limit as u64)
@@ -298,14 +338,27 @@ async fn read(response: reqwest::Response, limit: usize) -> Result<Bytes, Failur
     }
     let mut body = Vec::new();
     let mut chunks = response.bytes_stream();
-    while let Some(chunk) = chunks.next().await {
+    loop {
+        let next = match pace {
+            None => chunks.next().await,
+            Some(Pace {
+                minimum,
+                grace_until,
+            }) => {
+                let deadline = grace_until + time_at(minimum, body.len());
+                let next = tokio::time::timeout_at(deadline, chunks.next()).await;
+                next.map_err(|_| Failure::TooSlow { minimum })?
+            }
+        };
+        let Some(chunk) = next else {
+            return Ok(body.into());
+        };
         let chunk = chunk.map_err(|error| unreachable(&error))?;
         if body.len() + chunk.len() > limit {
             return Err(Failure::TooLarge { limit });
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(body.into())
 }
 
 /// The innermost cause says what a person can act on ("Connection refused"); the outer ones repeat the URL.

@@ -8,6 +8,7 @@
 //! | get a certificate alone | [`SigningContext::certificate`] |
 //! | verify | [`verify()`] with a [`bundle::Policy`] |
 //! | verify many | [`verify_many`], on every processor |
+//! | follow any other TUF repository | [`tuf`]: mirrors, a store on disk, kept targets |
 //! | do all that without a runtime | [`blocking`] |
 //! | decide what to do about a failure | [`Error`]: one variant a decision, [`Error::code`] for scripts, [`Error::verdict`] for exit codes |
 //!
@@ -55,6 +56,7 @@ mod sign;
 mod trace;
 mod trust;
 mod tsa;
+pub mod tuf;
 mod verify;
 
 pub use sealwright_bundle as bundle;

@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use sealwright_bundle::{SigningConfig, TrustedRoot};
 use sealwright_crypto::{BoxFuture, random_bytes};
-use sealwright_proto::trustroot::v1::ClientTrustConfig;
-use sealwright_tuf::{Client, Fetch, FetchError, Place, Store, bootstrap};
+use sealwright_tuf::{Client, Fetch, FetchError, Place};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::ambient::ProfileSettings;
-use crate::error::{Error, Failure, ServiceName};
+use crate::error::Error;
 use crate::file::{read_capped, write};
-use crate::http::{Call, Http, join};
+use crate::http::Http;
+use crate::tuf::{DirectoryStore, Mirror, TargetDirectory};
 
 /// The media type of the file that holds both halves.
 pub const CLIENT_TRUST_CONFIG_MEDIA_TYPE: &str =
@@ -33,6 +34,8 @@ const SIGNING_CONFIG_TARGET: &str = "signing_config.v0.2.json";
 const FRESH_SECONDS: i64 = 60 * 60;
 /// How long a refresh may hold up work for which the disk has valid material.
 const REFRESH_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a refresh waits for the one of another process, which has a server to wait for.
+const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Whom to believe, and which services to ask.
 ///
@@ -80,15 +83,15 @@ impl TrustConfig {
     /// [`Error::TrustInvalid`].
     pub fn from_client_trust_config(origin: &str, json: &[u8]) -> Result<Self, Error> {
         let invalid = |problem: String| invalid(origin, problem);
-        let document: ClientTrustConfig = serde_json::from_slice(json).map_err(|error| {
+        let document: ClientTrustDocument<'_> = serde_json::from_slice(json).map_err(|error| {
             invalid(format!(
                 "{error}; expected a document of type {CLIENT_TRUST_CONFIG_MEDIA_TYPE}"
             ))
         })?;
-        if document.media_type != CLIENT_TRUST_CONFIG_MEDIA_TYPE {
-            let found = &document.media_type;
+        let media_type = document.media_type.unwrap_or_default();
+        if media_type != CLIENT_TRUST_CONFIG_MEDIA_TYPE {
             return Err(invalid(format!(
-                "media type {found:?}; expected {CLIENT_TRUST_CONFIG_MEDIA_TYPE:?}"
+                "media type {media_type:?}; expected {CLIENT_TRUST_CONFIG_MEDIA_TYPE:?}"
             )));
         }
         let root = document
@@ -99,11 +102,8 @@ impl TrustConfig {
             .ok_or_else(|| invalid("signingConfig is missing".into()))?;
         Ok(Self {
             origin: origin.to_owned(),
-            trusted_root: TrustedRoot::from_proto(root)
-                .map_err(|error| invalid(error.to_string()))?,
-            signing_config: Some(
-                SigningConfig::from_proto(config).map_err(|error| invalid(error.to_string()))?,
-            ),
+            trusted_root: parse_trusted_root(origin, root.get().as_bytes())?,
+            signing_config: Some(parse_signing_config(origin, config.get().as_bytes())?),
         })
     }
 
@@ -168,6 +168,18 @@ impl TrustConfig {
     pub fn signing_config(&self) -> Option<&SigningConfig> {
         self.signing_config.as_ref()
     }
+}
+
+/// Both halves as they stand: each is read like a file of its own, so that what one may hold (null for what is absent, say)
+/// the other may, too. Members of later versions are passed over.
+#[derive(Deserialize)]
+struct ClientTrustDocument<'a> {
+    #[serde(default, alias = "media_type", rename = "mediaType")]
+    media_type: Option<String>,
+    #[serde(borrow, default, alias = "trusted_root", rename = "trustedRoot")]
+    trusted_root: Option<&'a RawValue>,
+    #[serde(borrow, default, alias = "signing_config", rename = "signingConfig")]
+    signing_config: Option<&'a RawValue>,
 }
 
 fn invalid(origin: &str, problem: String) -> Error {
@@ -288,7 +300,7 @@ impl Profile {
         self.dir.join("profile.json").exists()
     }
 
-    /// Sets the profile up from the TUF repository at `url` and a root obtained by other means, replacing an older one of the
+    /// Sets the profile up from the TUF repository at `url` (`http`, `https`, or `file` for a copy on disk) and a root obtained by other means, replacing an older one of the
     /// name. Everything is fetched and verified before the old one goes.
     ///
     /// # Errors
@@ -300,12 +312,7 @@ impl Profile {
         root: &[u8],
         now: i64,
     ) -> Result<TrustConfig, Error> {
-        if !(url.starts_with("http://") || url.starts_with("https://")) {
-            return Err(Error::input(
-                format!("repository {url:?}"),
-                "expected an http or https URL, the base of a TUF repository",
-            ));
-        }
+        Mirror::sigstore(http, url)?;
         if root.len() > MAX_ROOT_BYTES {
             return Err(Error::input(
                 "root",
@@ -348,7 +355,8 @@ impl Profile {
                 .unwrap_or_default()
                 .as_bytes(),
         )?;
-        bootstrap(&mut self.store(), root).map_err(|source| Error::Tuf {
+        let started = DirectoryStore::bootstrap(self.metadata(), root, LOCK_PATIENCE).await;
+        started.map_err(|source| Error::Tuf {
             url: url.to_owned(),
             source,
         })?;
@@ -425,28 +433,48 @@ impl Profile {
             url: url.to_owned(),
             source,
         };
-        let source = Repository { http, url };
-        let mut client = Client::open(source, self.store(), now).map_err(tuf)?;
+        let store = DirectoryStore::exclusive(self.metadata(), LOCK_PATIENCE).await;
+        let source = Mirror::sigstore(http, url)?;
+        let mut client = Client::open(source, store.map_err(tuf)?, now).map_err(tuf)?;
         client.refresh().await.map_err(tuf)?;
         let trust = self.material(&mut client, url).await?;
         self.save("checked", now.to_string().as_bytes())?;
         Ok(trust)
     }
 
-    /// What is on disk, if it is complete, verifies and has not expired.
+    /// What is on disk, if it is complete, verifies and has not expired. Nobody is waited for, until what is read does not
+    /// fit together: then another process may be in the middle of a refresh.
     async fn cached(&self, url: &str, now: i64) -> Result<TrustConfig, Error> {
+        let reader = DirectoryStore::reader(self.metadata());
+        let first = self.cached_in(reader, url, now).await;
+        if first.is_ok() {
+            return first;
+        }
+        match DirectoryStore::exclusive(self.metadata(), REFRESH_PATIENCE).await {
+            Ok(store) => self.cached_in(store, url, now).await,
+            // A store that cannot be written to has nobody in the middle of anything.
+            Err(_) => first,
+        }
+    }
+
+    async fn cached_in(
+        &self,
+        store: DirectoryStore,
+        url: &str,
+        now: i64,
+    ) -> Result<TrustConfig, Error> {
         let tuf = |source| Error::Tuf {
             url: url.to_owned(),
             source,
         };
-        let mut client = Client::open(Nowhere, self.store(), now).map_err(tuf)?;
+        let mut client = Client::open(Nowhere, store, now).map_err(tuf)?;
         client.load_cached().map_err(tuf)?;
         self.material(&mut client, url).await
     }
 
     async fn material<F: Fetch>(
         &self,
-        client: &mut Client<F, FileStore>,
+        client: &mut Client<F, DirectoryStore>,
         url: &str,
     ) -> Result<TrustConfig, Error> {
         let root = self.target(client, url, TRUSTED_ROOT_TARGET).await?;
@@ -469,7 +497,7 @@ impl Profile {
     /// A target, from disk when the disk has the very bytes the metadata names, and from the repository otherwise.
     async fn target<F: Fetch>(
         &self,
-        client: &mut Client<F, FileStore>,
+        client: &mut Client<F, DirectoryStore>,
         url: &str,
         path: &str,
     ) -> Result<Option<Vec<u8>>, Error> {
@@ -480,15 +508,12 @@ impl Profile {
         let Some(target) = client.target(path).await.map_err(tuf)? else {
             return Ok(None);
         };
-        let kept = self.dir.join("targets").join(path);
-        if let Ok(bytes) = read_capped("target", &kept, MAX_FILE_BYTES)
-            && target.file.verify(path, &bytes).is_ok()
-        {
-            return Ok(Some(bytes));
-        }
-        let bytes = client.download(&target).await.map_err(tuf)?;
-        self.save(&format!("targets/{path}"), &bytes)?;
-        Ok(Some(bytes))
+        let directory = TargetDirectory::new(self.dir.join("targets"));
+        directory
+            .fetch(client, &target)
+            .await
+            .map(Some)
+            .map_err(tuf)
     }
 
     fn url(&self) -> Result<String, Error> {
@@ -528,10 +553,8 @@ impl Profile {
             .is_some_and(|age| (0..FRESH_SECONDS).contains(&age))
     }
 
-    fn store(&self) -> FileStore {
-        FileStore {
-            dir: self.dir.join("tuf"),
-        }
+    fn metadata(&self) -> PathBuf {
+        self.dir.join("tuf")
     }
 
     fn save(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
@@ -550,80 +573,6 @@ fn beside(dir: &Path, purpose: &str) -> PathBuf {
         ".{name}.{purpose}.{}",
         hex::encode(random_bytes::<8>())
     ))
-}
-
-/// Verified TUF metadata in a directory.
-#[derive(Debug)]
-struct FileStore {
-    dir: PathBuf,
-}
-
-impl Store for FileStore {
-    fn load(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        match std::fs::read(self.dir.join(name)) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn save(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let path = self.dir.join(name);
-        // An unchanged file is not written again: a refresh that finds nothing new costs no sync.
-        if std::fs::read(&path).is_ok_and(|kept| kept == bytes) {
-            return Ok(());
-        }
-        write(&path, bytes)
-    }
-
-    fn remove(&mut self, name: &str) -> io::Result<()> {
-        match std::fs::remove_file(self.dir.join(name)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// A repository over HTTP: metadata at its base, targets below `targets/`.
-#[derive(Debug)]
-struct Repository<'a> {
-    http: &'a Http,
-    url: &'a str,
-}
-
-impl Fetch for Repository<'_> {
-    fn fetch<'a>(
-        &'a self,
-        place: Place,
-        name: &'a str,
-        max_length: u64,
-    ) -> BoxFuture<'a, Result<Vec<u8>, FetchError>> {
-        Box::pin(async move {
-            let base = match place {
-                Place::Metadata => self.url.to_owned(),
-                Place::Targets => join(self.url, "targets"),
-            };
-            let url = join(&base, name);
-            let call = Call {
-                method: http::Method::GET,
-                accepted: &[200],
-                max_answer_bytes: usize::try_from(max_length).unwrap_or(usize::MAX),
-                ..Call::post(ServiceName::TrustRepository, &url, &[], bytes::Bytes::new())
-            };
-            match self.http.send(&call).await {
-                Ok(bytes) => Ok(bytes.to_vec()),
-                Err(Error::Service {
-                    failure: Failure::Status(refusal),
-                    ..
-                }) if matches!(refusal.status, 403 | 404) => Err(FetchError::NotFound),
-                Err(Error::Service {
-                    failure: Failure::TooLarge { .. },
-                    ..
-                }) => Err(FetchError::TooLarge),
-                Err(error) => Err(FetchError::Failed(Box::new(error))),
-            }
-        })
-    }
 }
 
 /// No repository: for work without a network.
@@ -700,5 +649,23 @@ mod tests {
         let error =
             TrustConfig::from_file(Path::new("/nonexistent")).expect_err("there is no file");
         assert_eq!(error.code(), "TRUST_MISSING");
+    }
+
+    #[test]
+    fn null_is_an_absent_member_in_both_halves() {
+        let root = sealwright_testkit::bundle_factory::World::new().trusted_root_json();
+        let root = root.replacen('{', r#"{"laterVersions":null,"#, 1);
+        let config = r#"{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json","rekorTlogConfig":null,
+            "caUrls":[{"url":"http://ca.test","majorApiVersion":1,"validFor":{"start":"2020-01-01T00:00:00Z","end":null},"operator":null}]}"#;
+        let document = format!(
+            r#"{{"mediaType":"{CLIENT_TRUST_CONFIG_MEDIA_TYPE}","trustedRoot":{root},"signingConfig":{config}}}"#
+        );
+        let trust = TrustConfig::from_client_trust_config("file", document.as_bytes());
+        assert!(trust.expect("it is read").signing_config().is_some());
+        let halved = document.replace(&root, "null");
+        let error = TrustConfig::from_client_trust_config("file", halved.as_bytes())
+            .expect_err("half of it is missing")
+            .to_string();
+        assert!(error.contains("trustedRoot is missing"), "{error}");
     }
 }
