@@ -9,6 +9,7 @@ mod commands;
 pub mod conformance;
 mod environment;
 mod output;
+pub mod tuf_conformance;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
