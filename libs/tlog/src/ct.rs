@@ -4,6 +4,7 @@
 
 use crate::error::Error;
 use crate::hash::{HASH_LEN, Hash, leaf_hash};
+use crate::tile::TILE_WIDTH;
 use crate::wire::{Reader, put_prefixed, put_uint};
 
 /// SHA-256 and ECDSA, as RFC 5246 numbers them: the only pair a static-ct log signs with.
@@ -217,12 +218,12 @@ impl TileLeaf {
     pub fn parse_tile(bytes: &[u8]) -> Result<Vec<Self>, Error> {
         let mut leaves = Vec::new();
         let mut rest = bytes;
-        while !rest.is_empty() && leaves.len() <= 256 {
+        while !rest.is_empty() && leaves.len() < usize::from(TILE_WIDTH) {
             let (leaf, after) = Self::parse(rest)?;
             leaves.push(leaf);
             rest = after;
         }
-        if leaves.is_empty() || leaves.len() > 256 {
+        if leaves.is_empty() || !rest.is_empty() {
             return Err(Error::Malformed {
                 what: "data tile",
                 problem: "it does not hold 1 to 256 leaves",
@@ -353,6 +354,48 @@ mod tests {
         other[9] = 1;
         assert!(parse_tree_head_signature(&other).is_err());
         assert_eq!(tree_head_message(1, 2, &[3; 32]).len(), 50);
+    }
+
+    #[test]
+    fn a_submission_is_identified_by_the_signed_entry_alone() {
+        let mut expected = vec![0, 1];
+        expected.extend([7; 32]);
+        expected.extend(b"\x00\x00\x03tbs");
+        assert_eq!(precert().identity().unwrap(), expected);
+        let again = CtEntry::Precert {
+            issuer_key_hash: [7; 32],
+            tbs_certificate: b"tbs".to_vec(),
+            pre_certificate: b"signed another time".to_vec(),
+        };
+        assert_eq!(again.identity().unwrap(), expected);
+    }
+
+    #[test]
+    fn a_data_tile_holds_1_to_256_leaves() {
+        let leaf = TileLeaf {
+            time_ms: 1,
+            entry: precert(),
+            extensions: Vec::new(),
+            chain_fingerprints: vec![[3; 32]],
+        };
+        let encoded = leaf.encode().unwrap();
+        assert_eq!(
+            TileLeaf::parse_tile(&encoded.repeat(256)),
+            Ok(vec![leaf; 256])
+        );
+        for count in [0, 257, 258] {
+            let refused = TileLeaf::parse_tile(&encoded.repeat(count));
+            assert!(
+                matches!(
+                    refused,
+                    Err(Error::Malformed {
+                        what: "data tile",
+                        ..
+                    })
+                ),
+                "{count} leaves"
+            );
+        }
     }
 
     fn tile_leaf() -> impl Strategy<Value = TileLeaf> {

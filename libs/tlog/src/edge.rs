@@ -58,12 +58,12 @@ impl TileNodes {
 
     fn push(&mut self, hash: Hash) {
         let mut hash = hash;
-        for row in 0..self.rows.len() {
-            self.rows[row].push(hash);
-            let [.., left, right] = self.rows[row].as_slice() else {
+        for row in &mut self.rows {
+            row.push(hash);
+            let [.., left, right] = row.as_slice() else {
                 return;
             };
-            if self.rows[row].len() % 2 == 1 {
+            if row.len() % 2 == 1 {
                 return;
             }
             hash = node_hash(left, right);
@@ -73,9 +73,9 @@ impl TileNodes {
     /// The complete subtrees of this tile from the right, each as its hash: one for each set bit of the width.
     fn peaks_from_right(&self) -> impl Iterator<Item = &Hash> {
         let width = self.rows[0].len();
-        (0..TILE_HEIGHT)
-            .filter(move |height| width >> height & 1 == 1)
-            .filter_map(|height| self.rows[usize::from(height)].last())
+        let rows = self.rows.iter().enumerate();
+        rows.filter(move |(height, _)| width >> height & 1 == 1)
+            .filter_map(|(_, row)| row.last())
     }
 }
 
@@ -248,6 +248,8 @@ mod tests {
         assert_eq!(edge.tile(1).map(TileNodes::width), Some(1));
         assert_eq!(edge.tile(2).map(TileNodes::width), Some(1));
         assert!(edge.tile(3).is_none());
+        let (exactly_full, _) = grow(256);
+        assert!(exactly_full.tile(0).is_none(), "a full tile is handed out");
     }
 
     #[test]
@@ -255,10 +257,14 @@ mod tests {
         for size in [0, 1, 255, 256, 257, 700, 65_536, 65_600] {
             let (mut kept, _) = grow(size);
             let load = |tile: TileId| {
-                Ok::<_, Error>(kept.tile(tile.kind.level()).unwrap().hashes().to_vec())
+                let level = tile.kind.level();
+                let in_tree = TileId::in_tree(tile.kind, size >> (8 * (level + 1)), size);
+                assert_eq!(Some(tile), in_tree, "at size {size}");
+                Ok::<_, Error>(kept.tile(level).unwrap().hashes().to_vec())
             };
             let mut loaded = RightEdge::load(size, load).unwrap();
             assert_eq!(loaded.root(), kept.root(), "at size {size}");
+            assert_eq!((loaded.size(), kept.size()), (size, size));
             let mut full = Vec::new();
             for index in size..size + 600 {
                 kept.push(leaf(index), &mut full);
@@ -266,6 +272,19 @@ mod tests {
             }
             assert_eq!(loaded.root(), kept.root());
         }
+    }
+
+    #[test]
+    fn a_tile_has_at_most_256_hashes_and_is_cut_as_asked() {
+        let hashes: Vec<Hash> = (0..257).map(leaf).collect();
+        let full = TileNodes::from_hashes(&hashes[..256]).unwrap();
+        assert_eq!(full.root(), Some(&merkle_tree_hash(&hashes[..256])));
+        assert!(TileNodes::from_hashes(&hashes).is_err());
+        let partial = TileNodes::from_hashes(&hashes[..5]).unwrap();
+        assert_eq!(partial.bytes(3), hashes[..3].concat());
+        assert_eq!(partial.bytes(5), hashes[..5].concat());
+        assert_eq!(partial.bytes(6), hashes[..5].concat());
+        assert_eq!(partial.bytes(0), Vec::<u8>::new());
     }
 
     #[test]
@@ -283,6 +302,12 @@ mod tests {
         };
         let expected = merkle_tree_hash(&(256..260).map(leaf).collect::<Vec<_>>());
         assert_eq!(edge.node(node), Some(&expected));
+        let next = Node {
+            level: 2,
+            index: 65,
+        };
+        let expected = merkle_tree_hash(&(260..264).map(leaf).collect::<Vec<_>>());
+        assert_eq!(edge.node(next), Some(&expected));
         assert_eq!(
             edge.node(Node {
                 level: 0,

@@ -665,7 +665,47 @@ mod tests {
             assert!(Note::parse(note.as_bytes()).is_err(), "{note:?} was read");
         }
         assert!(Note::parse(&[0xff, b'\n', b'\n']).is_err());
-        assert!(Note::parse(&vec![b'a'; MAX_NOTE_BYTES + 1]).is_err());
+    }
+
+    #[test]
+    fn a_note_is_read_up_to_its_limits_and_not_beyond() {
+        let (key, private) = key(SignatureKind::Ed25519);
+        let line = signed(TEXT, &key, &private, 0).signatures[0].to_string();
+        let lines = format!("{line}\n").repeat(MAX_SIGNATURES);
+        assert!(Note::parse(format!("{TEXT}\n{lines}").as_bytes()).is_ok());
+        let padded = |length: usize| {
+            let rest = format!("\n\n{line}\n");
+            format!("{}{rest}", "a".repeat(length - rest.len()))
+        };
+        assert!(Note::parse(padded(MAX_NOTE_BYTES).as_bytes()).is_ok());
+        let too_long = Note::parse(padded(MAX_NOTE_BYTES + 1).as_bytes());
+        let expected = Error::TooLong {
+            what: "signed note",
+            actual: MAX_NOTE_BYTES + 1,
+            limit: MAX_NOTE_BYTES,
+        };
+        assert_eq!(too_long, Err(expected));
+    }
+
+    #[test]
+    fn a_new_note_holds_a_text_that_could_be_read_back() {
+        let long = |length: usize| format!("{}\n", "a".repeat(length - 1));
+        assert!(Note::new(TEXT).is_ok());
+        assert!(Note::new(long(MAX_NOTE_BYTES)).is_ok());
+        for text in [
+            long(MAX_NOTE_BYTES + 1),
+            "no line end".into(),
+            String::new(),
+            "a tab\t\n".into(),
+            "a return\r\n".into(),
+            "nothing\0\n".into(),
+        ] {
+            assert!(
+                matches!(Note::new(text.as_str()), Err(Error::MalformedNote(_))),
+                "{:?}",
+                text.get(..20)
+            );
+        }
     }
 
     #[test]

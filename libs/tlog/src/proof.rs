@@ -456,6 +456,31 @@ mod tests {
     }
 
     #[test]
+    fn nothing_needs_to_be_proved_of_the_empty_tree_or_of_the_same_tree() {
+        let tree = Leaves::new(5);
+        for (from, to) in [(0, 0), (0, 1), (0, 5), (1, 1), (5, 5)] {
+            assert_eq!(consistency_proof(from, to, &tree), Ok(Vec::new()));
+            let (old, new) = (tree.root(from), tree.root(to));
+            verify_consistency(from, &old, to, &new, &[]).unwrap();
+            let superfluous = verify_consistency(from, &old, to, &new, &[[7; 32]]);
+            let expected = Error::ProofLength {
+                proof: "consistency",
+                expected: 0,
+                actual: 1,
+            };
+            assert_eq!(superfluous, Err(expected), "{from} to {to}");
+        }
+    }
+
+    #[test]
+    fn the_smallest_trees_have_their_roots() {
+        let tree = Leaves::new(2);
+        assert_eq!(tree_root(0, &tree), Ok(crate::hash::empty_root()));
+        assert_eq!(tree_root(1, &tree), Ok(tree.0[0]));
+        assert_eq!(tree_root(2, &tree), Ok(tree.root(2)));
+    }
+
+    #[test]
     fn the_largest_indexes_do_not_overflow() {
         let proof = vec![[7; 32]; 64];
         assert!(verify_inclusion(u64::MAX - 1, u64::MAX, &[0; 32], &proof, &[0; 32]).is_err());
