@@ -54,6 +54,9 @@ struct Cli {
     /// Processes of tests at one time.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
+    /// Processor seconds that tests may take, beyond a multiple of what they take without a mutant.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
     /// Root of the workspace.
     #[arg(long, default_value = ".")]
     workspace: PathBuf,
@@ -226,7 +229,13 @@ impl Run {
     ) -> Result<Vec<Row>> {
         println!("  building with all of them inside");
         let programs = self.subject.build(cli.jobs)?;
-        let tests = Tests::survey(programs, &self.state.join("scratch"), cli.jobs, &cli.skip)?;
+        let tests = Tests::survey(
+            programs,
+            &self.state.join("scratch"),
+            cli.jobs,
+            cli.seconds,
+            &cli.skip,
+        )?;
         if tests.is_empty() {
             bail!("{} has no tests", self.crate_name);
         }

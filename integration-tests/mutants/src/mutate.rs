@@ -459,6 +459,18 @@ impl<'ast> Visit<'ast> for Finder {
         self.visit_expr(&repeat.expr);
     }
 
+    fn visit_expr_call(&mut self, call: &'ast syn::ExprCall) {
+        self.visit_expr(&call.func);
+        let sizes_memory = matches!(&*call.func, Expr::Path(path)
+            if path.path.segments.last().is_some_and(|last| last.ident == "with_capacity"));
+        // How much memory is set aside beforehand changes nothing that a test could see.
+        if !sizes_memory {
+            call.args
+                .iter()
+                .for_each(|argument| self.visit_expr(argument));
+        }
+    }
+
     fn visit_local(&mut self, local: &'ast syn::Local) {
         if let Some(init) = &local.init {
             visit::visit_local_init(self, init);
@@ -705,4 +717,179 @@ fn short(tree: &impl ToTokens) -> String {
     }
     let cut: String = tidy.chars().take(LONGEST - 1).collect();
     format!("{cut}…")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mutations(text: &str) -> Vec<String> {
+        let source = Source::parse(text).unwrap();
+        source.sites.into_iter().map(|site| site.mutation).collect()
+    }
+
+    fn in_function(body: &str) -> Vec<String> {
+        mutations(&format!("fn of() -> Unknown {{ {body} }}"))
+    }
+
+    #[test]
+    fn what_can_be_broken_in_an_expression() {
+        let cases: &[(&str, &[&str])] = &[
+            (
+                "a < b",
+                &["`a < b`: `<` becomes `<=`", "`a < b`: `<` becomes `>=`"],
+            ),
+            ("a == b", &["`a == b`: `==` becomes `!=`"]),
+            ("a && b", &["`a && b`: `&&` becomes `||`"]),
+            ("a + b", &["`a + b`: `+` becomes `-`"]),
+            ("a >> b", &["`a >> b`: `>>` becomes `<<`"]),
+            ("!a", &["`!a` loses its `!`"]),
+            ("!a.is_empty()", &["`!a.is_empty()` loses its `!`"]),
+            ("a.is_some()", &["`a.is_some()` is negated"]),
+            ("a.max(b)", &["`a.max(b)`: `max` becomes `min`"]),
+            ("f(true)", &["`true` becomes `false`"]),
+            ("a[7u8]", &["`7u8` becomes `8u8`"]),
+            ("&a[..b]", &["`..b` becomes a range with `..=`"]),
+            ("&a[..4]", &["`4` becomes `5`"]),
+            ("{ f(a)?; b }", &["`f(a)?;` is left out"]),
+            ("{ a += b; }", &["`a += b`: `+=` becomes `-=`"]),
+            ("if f(a) { b } else { c }", &["`f(a)` is negated"]),
+            (
+                "match a { B => c, _ => d }",
+                &["arm `B` is left to the one that catches all"],
+            ),
+            (
+                "match a { b if c => d, _ => e }",
+                &["guard `c` becomes `true`", "guard `c` becomes `false`"],
+            ),
+        ];
+        for (body, expected) in cases {
+            assert_eq!(in_function(body), *expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_alone() {
+        for body in [
+            "[a; 4]",
+            "if let B = c { d }",
+            "let 4 = a;",
+            "f::<4>(a)",
+            "Vec::with_capacity(4 + a.len())",
+            "println!(\"{}\", 1 + 2)",
+            "const A: u8 = 1 + 2;",
+            "match a { B => c, D => e }",
+        ] {
+            assert_eq!(in_function(body), Vec::<String>::new(), "{body}");
+        }
+        for text in [
+            "const A: usize = 1 + 2;",
+            "const fn a() -> usize { 1 + 2 }",
+            "#[cfg(test)] mod tests { fn a() -> bool { 1 < 2 } }",
+            "#[test] fn a() { b(); }",
+            "#[derive(A)] struct B { c: [u8; 4] }",
+            "trait A { fn b() -> bool; }",
+        ] {
+            assert_eq!(mutations(text), Vec::<String>::new(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_left_at_once_with_what_its_type_allows() {
+        let cases: &[(&str, &[&str])] = &[
+            ("fn a() { b }", &["return"]),
+            ("fn a() -> bool { b }", &["return true", "return false"]),
+            ("fn a() -> Result<()> { b }", &["return Ok(())"]),
+            ("fn a() -> fmt::Result { b }", &["return Ok(())"]),
+            (
+                "fn a() -> Result<bool, E> { b }",
+                &["return Ok(true)", "return Ok(false)"],
+            ),
+            ("fn a() -> Result<Option<T>, E> { b }", &["return Ok(None)"]),
+            ("fn a() -> Vec<T> { b }", &["return Default::default()"]),
+            ("fn a() -> usize { b }", &["return 0", "return 1"]),
+            ("fn a() -> Verified { b }", &[]),
+            ("fn a() -> Result<Verified, E> { b }", &[]),
+        ];
+        for (text, expected) in cases {
+            let found = mutations(text);
+            let expected: Vec<String> = expected
+                .iter()
+                .map(|value| format!("the body becomes `{value}`"))
+                .collect();
+            assert_eq!(found, expected, "{text}");
+        }
+    }
+
+    const NESTED: &str = "\
+impl<T> Tree<T> {
+    fn grows(&self) -> Unknown {
+        // A comment that must not swallow code.
+        self.size + 1 <
+            self.limit && // why
+            !self.frozen
+    }
+}
+";
+
+    /// Every mutant is Rust, alone and with all others, and lines stay where they were.
+    #[test]
+    fn all_switches_together_are_rust_on_the_same_lines() {
+        let source = Source::parse(NESTED).unwrap();
+        let all = source.rewrite(|site| Some(site + 1));
+        syn::parse_file(&all.text).unwrap();
+        assert_eq!(all.text.lines().count(), NESTED.lines().count());
+        for number in 1..=source.sites.len() {
+            assert!(
+                all.text
+                    .contains(&format!("crate::__mutant::on({number}) "))
+            );
+            let alone = source.rewrite(|site| (site + 1 == number).then_some(number));
+            syn::parse_file(&alone.text).unwrap();
+        }
+        let function = source.sites.first().map(|site| site.function.clone());
+        assert_eq!(function.as_deref(), Some("Tree<T>::grows"));
+        let nothing = source.rewrite(|_| None);
+        assert_eq!(nothing.text, NESTED);
+    }
+
+    #[test]
+    fn complaints_go_to_the_mutant_that_wrote_the_text_or_stands_around_it() {
+        let source = Source::parse(NESTED).unwrap();
+        let all = source.rewrite(|site| Some(site + 1));
+        let find = |text: &str| {
+            let start = all.text.find(text).unwrap();
+            start..start + text.len()
+        };
+        let site = |mutation: &str| {
+            let found = source
+                .sites
+                .iter()
+                .position(|site| site.mutation == mutation);
+            found.unwrap()
+        };
+        let plus = site("`self.size + 1`: `+` becomes `-`");
+        let mutated = find("self . size - 1");
+        assert_eq!(source.blame(&all, &mutated, |_| true), Blame::Own(plus));
+        let frozen = site("`!self.frozen` loses its `!`");
+        let original = find("!self.frozen");
+        assert_eq!(
+            source.blame(&all, &original, |_| true),
+            Blame::Around(frozen)
+        );
+        let and = source.blame(&all, &original, |site| site != frozen);
+        assert!(
+            matches!(and, Blame::Around(site) if source.sites[site].mutation.contains("`&&` becomes"))
+        );
+        let name = find("grows");
+        assert_eq!(source.blame(&all, &name, |_| true), Blame::Nobody);
+    }
+
+    #[test]
+    fn tests_are_no_part_of_the_code() {
+        let text = "fn a() {}\n#[cfg(test)]\nmod tests { fn b() {} }\nfn c() {}\n";
+        let source = Source::parse(text).unwrap();
+        assert_eq!(source.code(), "fn a() {}\n\nfn c() {}\n");
+        assert!(source.test_modules.contains("tests"));
+    }
 }

@@ -40,16 +40,17 @@ pub(crate) struct Tests {
     /// In order of cost.
     tests: Vec<Test>,
     scratch: PathBuf,
+    seconds: u64,
 }
 
 /// Tests in one process until their cost comes to this; then, if the mutant still lives, the next ones.
 const CHUNK: Duration = Duration::from_millis(300);
-/// Processor seconds for a process: this many times what its tests cost without a mutant, and never less than ten.
-const TIMES_THE_COST: u64 = 20;
+/// Processor seconds for a process: this many times what its tests cost without a mutant, and some seconds more.
+const TIMES_THE_COST: u64 = 10;
 /// Seconds of the clock on the wall for a test that sleeps for ever.
 const WALL: Duration = Duration::from_secs(300);
 /// Address space of a process, in KiB: a mutant that allocates without end is stopped.
-const MEMORY_KIB: u64 = 8 << 20;
+const MEMORY_KIB: u64 = 1 << 20;
 
 /// How a process of tests ended.
 enum End {
@@ -60,10 +61,12 @@ enum End {
 
 impl Tests {
     /// Lists the tests and runs each alone, without a mutant. All must pass but those in `skip`, which take no part.
+    /// `seconds` of the processor are what a run may take beyond a multiple of its cost.
     pub(crate) fn survey(
         programs: Vec<TestProgram>,
         scratch: &Path,
         jobs: usize,
+        seconds: u64,
         skip: &[String],
     ) -> Result<Self> {
         fs::create_dir_all(scratch).with_context(|| scratch.display().to_string())?;
@@ -101,6 +104,7 @@ impl Tests {
             programs,
             tests,
             scratch,
+            seconds,
         })
     }
 
@@ -147,7 +151,7 @@ impl Tests {
                 program,
                 names: &names,
                 environment: ("SEALWRIGHT_MUTANT", number.to_string()),
-                processor_seconds: 10 + TIMES_THE_COST * cost.as_millis() as u64 / 1000,
+                processor_seconds: self.seconds + TIMES_THE_COST * cost.as_millis() as u64 / 1000,
                 output: self.scratch.join(format!("output-{worker}")),
             };
             match process.run()? {
