@@ -11,7 +11,7 @@ use sealwright_pki::sct::{self, SignedCertificateTimestamp};
 
 use crate::bundle::{Bundle, SignerMaterial};
 use crate::error::{Counted, SctFault, VerifyError};
-use crate::policy::{IdentityRule, Policy};
+use crate::policy::{ExtensionRule, IdentityRule, Policy};
 use crate::trusted_root::{Authority, TrustedRoot};
 use crate::verdict::{Signer, UnixTime, VerifiedSct, VerifiedTime};
 
@@ -333,7 +333,15 @@ fn satisfies(
             expected: rule.issuer.to_string(),
         });
     }
-    for extension in &rule.extensions {
+    extensions_match(leaf, &rule.extensions)
+}
+
+/// Whether the certificate has all of these extensions with matching texts.
+pub(crate) fn extensions_match(
+    leaf: &Certificate,
+    rules: &[ExtensionRule],
+) -> Result<(), VerifyError> {
+    for extension in rules {
         let found = profile::extension_text(leaf, &extension.oid).map_err(unnamed)?;
         if !found
             .as_deref()

@@ -247,10 +247,14 @@ impl ClaimedSigner<'_> {
         }
     }
 
-    /// What the policy says, and one at least where a short-lived certificate is to be judged.
+    /// What the policy says, and one at least where a certificate is to be judged and the present will not do.
     fn times_needed(&self, policy: &Policy) -> usize {
-        let keyless = matches!(self, Self::Certificate(..));
-        policy.time_threshold.max(usize::from(keyless))
+        let certificate = match self {
+            Self::Certificate(..) => true,
+            Self::Own(_, rule) => rule.needs_time(),
+            Self::Key(..) => false,
+        };
+        policy.time_threshold.max(usize::from(certificate))
     }
 }
 

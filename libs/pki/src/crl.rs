@@ -240,8 +240,8 @@ impl CertificateRevocationList {
         let scope = &self.0.scope;
         let authority = certificate.is_ca();
         self.issuer_der() == certificate.issuer_der()
-            && !(scope.only_user_certificates && authority)
-            && !(scope.only_authority_certificates && !authority)
+            && (authority || !scope.only_authority_certificates)
+            && (!authority || !scope.only_user_certificates)
             && self.is_at_a_distribution_point_of(certificate)
     }
 
