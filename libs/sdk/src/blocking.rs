@@ -33,6 +33,7 @@ use crate::error::Error;
 use crate::http::Http;
 use crate::identity::{IdentityToken, TokenSource};
 use crate::mint::MintRequest;
+use crate::own_pki::OwnCertificate;
 use crate::sign::{self, IssuedCertificate, Signed};
 use crate::trust::{Freshness, Profile, TrustConfig};
 
@@ -107,6 +108,19 @@ impl SigningContext {
     /// Its.
     pub fn with_key(&self, signer: Arc<dyn Signer>) -> Result<SigningSession, Error> {
         let session = self.context.with_key(signer)?;
+        Ok(SigningSession { session })
+    }
+
+    /// [`crate::SigningContext::with_certificate`].
+    ///
+    /// # Errors
+    /// Its.
+    pub fn with_certificate(
+        &self,
+        signer: Arc<dyn Signer>,
+        certificate: OwnCertificate,
+    ) -> Result<SigningSession, Error> {
+        let session = self.context.with_certificate(signer, certificate)?;
         Ok(SigningSession { session })
     }
 }

@@ -52,6 +52,7 @@ mod inspect;
 mod log;
 pub mod login;
 mod mint;
+mod own_pki;
 mod sign;
 mod trace;
 mod trust;
@@ -61,6 +62,7 @@ mod verify;
 
 pub use sealwright_bundle as bundle;
 pub use sealwright_crypto as crypto;
+pub use sealwright_pki as pki;
 
 pub use ambient::ProfileSettings;
 pub use artifact::{Artifact, ReadArtifact};
@@ -74,6 +76,7 @@ pub use identity::{
 };
 pub use inspect::{inspect, rfc3339};
 pub use mint::{MintRequest, mint};
+pub use own_pki::{OwnCertificate, read_certificate, read_certificates, read_revocation_lists};
 pub use sign::{
     Clock, IssuedCertificate, Signed, SigningContext, SigningSession, signing_algorithm,
 };

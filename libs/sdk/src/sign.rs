@@ -29,6 +29,7 @@ use crate::error::{Error, Failure, ServiceName};
 use crate::http::Http;
 use crate::identity::{DEFAULT_AUDIENCE, IdentityToken, TokenRequest, TokenSource};
 use crate::log::{self, Claim, SignedBy};
+use crate::own_pki::OwnCertificate;
 use crate::trust::TrustConfig;
 use crate::tsa;
 
@@ -184,6 +185,31 @@ impl SigningContext {
     /// # Errors
     /// [`Error::Selection`]; [`Error::Input`] for a signer with another algorithm.
     pub fn with_key(&self, signer: Arc<dyn Signer>) -> Result<SigningSession, Error> {
+        self.session_with(signer, Holder::Key)
+    }
+
+    /// Starts a session with a key of the caller's and its certificate of an organisation's own PKI.
+    ///
+    /// # Errors
+    /// As [`Self::with_key`]; [`Error::Input`] for a certificate that is for another key or cannot sign now;
+    /// [`Error::TimestampAuthorityMissing`] for one that lives no longer than a day.
+    pub fn with_certificate(
+        &self,
+        signer: Arc<dyn Signer>,
+        certificate: OwnCertificate,
+    ) -> Result<SigningSession, Error> {
+        certificate.check(signer.public_key(), self.now())?;
+        if certificate.is_short_lived() && !self.config.has_timestamp_authorities() {
+            return Err(Error::TimestampAuthorityMissing);
+        }
+        self.session_with(signer, Holder::Certificate(Box::new(certificate)))
+    }
+
+    fn session_with(
+        &self,
+        signer: Arc<dyn Signer>,
+        holder: Holder,
+    ) -> Result<SigningSession, Error> {
         let expected = signing_algorithm(signer.public_key().key_type());
         if signer.algorithm() != expected {
             return Err(Error::input(
@@ -194,10 +220,7 @@ impl SigningContext {
         self.services_for(&[])?;
         Ok(SigningSession {
             context: self.clone(),
-            source: Source::Key(Arc::new(Credential {
-                signer,
-                issued: None,
-            })),
+            source: Source::Key(Arc::new(Credential { signer, holder })),
         })
     }
 
@@ -240,7 +263,7 @@ impl SigningContext {
         let algorithm = signing_algorithm(self.key_type);
         Ok(Credential {
             signer: Arc::new(MemorySigner::with_algorithm(key, algorithm)?),
-            issued: Some(issued),
+            holder: Holder::Identity(Box::new(issued)),
         })
     }
 
@@ -274,27 +297,40 @@ pub fn signing_algorithm(key_type: KeyType) -> Algorithm {
     }
 }
 
-/// A key, and its certificate if it has one.
+/// A key, and what says whose it is.
 #[derive(Debug)]
 struct Credential {
     signer: Arc<dyn Signer>,
-    issued: Option<Issued>,
+    holder: Holder,
+}
+
+#[derive(Debug)]
+enum Holder {
+    /// Nothing but the key; verifiers know it.
+    Key,
+    /// A short-lived certificate for an identity.
+    Identity(Box<Issued>),
+    /// A certificate of an own PKI.
+    Certificate(Box<OwnCertificate>),
 }
 
 impl Credential {
+    fn certificate(&self) -> Option<&Certificate> {
+        match &self.holder {
+            Holder::Key => None,
+            Holder::Identity(issued) => Some(&issued.certificate),
+            Holder::Certificate(own) => Some(own.leaf()),
+        }
+    }
+
     fn expires_before(&self, at: i64) -> bool {
-        self.issued
-            .as_ref()
-            .is_some_and(|issued| issued.certificate.not_after() < at)
+        self.certificate()
+            .is_some_and(|certificate| certificate.not_after() < at)
     }
 
     fn window(&self) -> Option<(i64, i64)> {
-        self.issued.as_ref().map(|issued| {
-            (
-                issued.certificate.not_before(),
-                issued.certificate.not_after(),
-            )
-        })
+        self.certificate()
+            .map(|certificate| (certificate.not_before(), certificate.not_after()))
     }
 
     fn key_hint(&self) -> String {
@@ -302,15 +338,16 @@ impl Credential {
     }
 
     fn material(&self) -> SignerMaterial {
-        match &self.issued {
-            Some(issued) => SignerMaterial::Certificate(issued.certificate.clone()),
-            None => SignerMaterial::PublicKeyHint(self.key_hint()),
+        match &self.holder {
+            Holder::Key => SignerMaterial::PublicKeyHint(self.key_hint()),
+            Holder::Identity(issued) => SignerMaterial::Certificate(issued.certificate.clone()),
+            Holder::Certificate(own) => own.material(),
         }
     }
 
     fn signed_by(&self) -> SignedBy<'_> {
-        match &self.issued {
-            Some(issued) => SignedBy::Certificate(issued.certificate.der()),
+        match self.certificate() {
+            Some(certificate) => SignedBy::Certificate(certificate.der()),
             None => SignedBy::Key(self.signer.public_key().spki_der()),
         }
     }
@@ -324,16 +361,19 @@ impl Credential {
 
     /// The policy under which our own verification has to succeed: exactly this signer.
     fn policy(&self, content: &Content) -> Result<Policy, VerifyError> {
-        let chosen = match &self.issued {
-            Some(issued) => {
+        let chosen = match &self.holder {
+            Holder::Key => Policy::signed_by_key(TrustedKey::new(self.signer.public_key().clone())),
+            Holder::Identity(issued) => {
                 Policy::signed_by_identity(IdentityRule::exact(&issued.subject, &issued.issuer)?)
             }
-            None => Policy::signed_by_key(TrustedKey::new(self.signer.public_key().clone())),
+            Holder::Certificate(own) => Policy::signed_by_certificate(own.rule()?),
         };
-        Ok(match content {
+        let policy = match content {
             Content::Dsse(_) => chosen.attestation(PredicateTypes::Any),
             _ => chosen.blob(),
-        })
+        };
+        // What was sent along was the caller's wish.
+        Ok(policy.allow_certificate_chain())
     }
 }
 
