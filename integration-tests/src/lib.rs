@@ -5,6 +5,7 @@
 //! prints SKIPPED and counts it.
 
 pub mod deployment;
+pub mod differential;
 mod process;
 pub mod strangers;
 
