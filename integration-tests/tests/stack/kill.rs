@@ -458,10 +458,10 @@ fn a_resubmitted_entry_gets_its_old_index_also_after_a_restart() -> anyhow::Resu
 }
 
 /// A file system of its own, unmounted when dropped.
-struct SmallDisk(std::path::PathBuf);
+pub(crate) struct SmallDisk(std::path::PathBuf);
 
 impl SmallDisk {
-    fn mount(at: &Path, mebibytes: u32) -> anyhow::Result<Self> {
+    pub(crate) fn mount(at: &Path, mebibytes: u32) -> anyhow::Result<Self> {
         fs::create_dir_all(at)?;
         let size = format!("size={mebibytes}m");
         Tool::new("mount")

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use futures::FutureExt as _;
 use sealwright_crypto::{Algorithm, HashAlgorithm, KeyType, MemorySigner, PrivateKey, Signer as _};
+pub use sealwright_tuf::Role;
 use sealwright_tuf::{
-    DelegatedRole, Delegations, Envelope, Expiry, Key, MetaFile, Metadata, Role, Root, Snapshot,
+    DelegatedRole, Delegations, Envelope, Expiry, Key, MetaFile, Metadata, Root, Snapshot,
     SuccinctRoles, Targets, Timestamp, key_of, target_file_name, versioned_file_name,
 };
 
