@@ -55,6 +55,7 @@ pub use bundle::Bundle;
 pub use error::VerifyError;
 pub use own_pki::CertificateRule;
 pub use policy::{IdentityRule, Matcher, Policy, PredicateTypes, SubjectType, TrustedKey};
+pub use sealwright_tlog::WitnessPolicy;
 pub use signing_config::SigningConfig;
 pub use trusted_root::TrustedRoot;
 pub use verdict::Verified;

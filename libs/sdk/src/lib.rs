@@ -7,6 +7,7 @@
 //! | sign | [`SigningContext`]: one session, one key and certificate, many artifacts |
 //! | get a certificate alone | [`SigningContext::certificate`] |
 //! | verify | [`verify()`] with a [`bundle::Policy`] |
+//! | verify a statement about several things | [`verify_subjects`] |
 //! | verify many | [`verify_many`], on every processor |
 //! | follow any other TUF repository | [`tuf`]: mirrors, a store on disk, kept targets |
 //! | do all that without a runtime | [`blocking`] |
@@ -54,6 +55,7 @@ pub mod login;
 mod mint;
 mod own_pki;
 mod sign;
+mod subjects;
 mod trace;
 mod trust;
 mod tsa;
@@ -80,6 +82,7 @@ pub use own_pki::{OwnCertificate, read_certificate, read_certificates, read_revo
 pub use sign::{
     Clock, IssuedCertificate, Signed, SigningContext, SigningSession, signing_algorithm,
 };
+pub use subjects::{Subject, verify_subjects};
 pub use trace::TraceContext;
 pub use trust::{CLIENT_TRUST_CONFIG_MEDIA_TYPE, Freshness, Profile, TrustConfig};
 pub use verify::{read_bundle, verify};

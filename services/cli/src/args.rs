@@ -1,9 +1,15 @@
 //! The flags. Names are cosign's where cosign has them.
 
+mod verification;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use verification::{
+    ExpectedIdentity, VerificationArgs, VerifyBlob, VerifyBlobAttestation,
+};
 
 /// Sign and verify with short-lived certificates, a transparency log and timestamps.
 #[derive(Debug, Parser)]
@@ -210,7 +216,7 @@ pub(crate) struct Compatibility {
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = only_true)]
     use_signing_config: Option<bool>,
 
-    /// Accepted: timestamps in a bundle are always verified.
+    /// Accepted: timestamps in a bundle are always verified, and no flag chooses what vouches for the time.
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = only_true)]
     use_signed_timestamps: Option<bool>,
 }
@@ -258,68 +264,6 @@ pub(crate) struct AttestBlob {
     /// The file the statement is about; with --statement it is checked to be one of the subjects.
     #[arg(value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
-}
-
-/// Whose signature is expected.
-#[derive(Debug, Args)]
-pub(crate) struct VerificationArgs {
-    #[command(flatten)]
-    pub(crate) trust: TrustArgs,
-
-    /// Bundle to verify.
-    #[arg(long, value_name = "IN")]
-    pub(crate) bundle: PathBuf,
-
-    /// The identity that must have signed, such as an e-mail address; compared exactly.
-    #[arg(long, value_name = "IDENTITY", conflicts_with = "key", required_unless_present_any = ["certificate_identity_regexp", "key"])]
-    pub(crate) certificate_identity: Option<String>,
-
-    /// Regular expression that the whole identity must match.
-    #[arg(long, value_name = "REGEXP", conflicts_with_all = ["key", "certificate_identity"])]
-    pub(crate) certificate_identity_regexp: Option<String>,
-
-    /// The issuer that must have vouched for the identity; compared exactly.
-    #[arg(long, value_name = "URL", conflicts_with = "key", required_unless_present_any = ["certificate_oidc_issuer_regexp", "key"])]
-    pub(crate) certificate_oidc_issuer: Option<String>,
-
-    /// Regular expression that the whole issuer must match.
-    #[arg(long, value_name = "REGEXP", conflicts_with_all = ["key", "certificate_oidc_issuer"])]
-    pub(crate) certificate_oidc_issuer_regexp: Option<String>,
-
-    /// Public key file in PEM that must have signed, instead of an identity.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) key: Option<PathBuf>,
-
-    #[command(flatten)]
-    pub(crate) compatibility: Compatibility,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct VerifyBlob {
-    /// The signed file, or its digest as sha256:HEX.
-    #[arg(value_name = "FILE")]
-    pub(crate) file: String,
-
-    #[command(flatten)]
-    pub(crate) verification: VerificationArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct VerifyBlobAttestation {
-    /// The file that the statement must be about, or its digest as sha256:HEX.
-    #[arg(value_name = "FILE")]
-    pub(crate) file: String,
-
-    /// Accepted predicate type: a URI, or one of cosign's names. Cosign's default type when left out.
-    #[arg(long = "type", value_name = "TYPE", conflicts_with = "any_type")]
-    pub(crate) predicate_type: Option<String>,
-
-    /// Accept every predicate type, and say which it was.
-    #[arg(long)]
-    pub(crate) any_type: bool,
-
-    #[command(flatten)]
-    pub(crate) verification: VerificationArgs,
 }
 
 #[derive(Debug, Args)]
@@ -527,6 +471,88 @@ mod tests {
             "--certificate-identity-regexp i --certificate-oidc-issuer-regexp u",
         ] {
             assert!(parse(&format!("{verify} {rest}")).is_ok(), "{rest}");
+        }
+    }
+
+    #[test]
+    fn a_verifier_may_expect_several_or_state_more() {
+        let verify = "sealwright verify-blob a --bundle b";
+        let jane = "--certificate-identity i --certificate-oidc-issuer u";
+        for (rest, good) in [
+            ("--key k --key l", true),
+            ("--key k --cert-ext a=b", false),
+            ("--key k --certificate-identity-type email", false),
+            (
+                "--certificate-identity i --certificate-identity j --certificate-oidc-issuer u",
+                true,
+            ),
+            (
+                "--certificate-identity-glob g --certificate-oidc-issuer u",
+                true,
+            ),
+            (
+                "--certificate-identity-glob g --certificate-identity i --certificate-oidc-issuer u",
+                false,
+            ),
+            ("--certificate-identity-glob g", false),
+            (
+                &format!("{jane} --cert-ext runnerEnvironment=x --cert-ext 1.2.3=y"),
+                true,
+            ),
+            (&format!("{jane} --cert-ext runnerEnvironment"), false),
+            (&format!("{jane} --certificate-github-workflow-sha c"), true),
+            (
+                &format!(
+                    "{jane} --log-threshold 2 --timestamp-threshold 1 --sct-threshold 2 --time-threshold 1"
+                ),
+                true,
+            ),
+            (&format!("{jane} --log-threshold -1"), false),
+            (
+                &format!(
+                    "{jane} --insecure-ignore-tlog --insecure-ignore-sct=true --private-infrastructure"
+                ),
+                true,
+            ),
+            (
+                &format!("{jane} --insecure-ignore-tlog --log-threshold 1"),
+                false,
+            ),
+            (&format!("{jane} --use-signed-timestamps"), true),
+            (&format!("{jane} --use-signed-timestamps=false"), false),
+            (
+                &format!(
+                    "{jane} --max-bundle-size 64MiB --allow-certificate-chain --witness-policy w"
+                ),
+                true,
+            ),
+        ] {
+            assert_eq!(parse(&format!("{verify} {rest}")).is_ok(), good, "{rest}");
+        }
+    }
+
+    #[test]
+    fn cosigns_waivers_are_thresholds_of_zero() {
+        let line = "sealwright verify-blob a --bundle b --certificate-identity i --certificate-oidc-issuer u";
+        let thresholds = |rest: &str| match parse(&format!("{line} {rest}")).expect(rest).command {
+            Command::VerifyBlob(args) => args.verification.thresholds,
+            other => panic!("{other:?}"),
+        };
+        for (rest, logs, certificate_logs) in [
+            ("", None, None),
+            ("--insecure-ignore-tlog", Some(0), None),
+            ("--private-infrastructure", Some(0), None),
+            ("--insecure-ignore-sct", None, Some(0)),
+            (
+                "--insecure-ignore-tlog=false --insecure-ignore-sct=false",
+                None,
+                None,
+            ),
+            ("--log-threshold 2 --sct-threshold 3", Some(2), Some(3)),
+        ] {
+            let thresholds = thresholds(rest);
+            assert_eq!(thresholds.logs(), logs, "{rest}");
+            assert_eq!(thresholds.certificate_logs(), certificate_logs, "{rest}");
         }
     }
 

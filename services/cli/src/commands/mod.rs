@@ -2,6 +2,7 @@
 
 mod bundle;
 mod certificate;
+mod expectation;
 mod identity;
 mod login;
 pub(crate) mod sign;

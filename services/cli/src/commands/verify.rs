@@ -1,137 +1,117 @@
 //! `verify-blob` and `verify-blob-attestation`.
 
 use std::fmt::Write as _;
-use std::io::Read as _;
+use std::path::Path;
 
 use sealwright_sdk::bundle::error::Step;
 use sealwright_sdk::bundle::policy::PredicateTypes;
 use sealwright_sdk::bundle::verdict::Signer;
-use sealwright_sdk::bundle::{Bundle, IdentityRule, Matcher, Policy, TrustedKey, Verified};
-use sealwright_sdk::crypto::PublicKey;
-use sealwright_sdk::{Artifact, Error, Freshness, open_input, read_bundle, read_capped, verify};
+use sealwright_sdk::bundle::{Bundle, Policy, TrustedRoot, Verified};
+use sealwright_sdk::{Artifact, Error, Freshness, Subject, read_capped, verify, verify_subjects};
 use serde_json::json;
 
 use crate::args::{VerificationArgs, VerifyBlob, VerifyBlobAttestation};
-use crate::commands::sign::{MAX_KEY_BYTES, predicate_type};
+use crate::commands::expectation::{counted, signer};
+use crate::commands::sign::predicate_type;
 use crate::commands::trust;
 use crate::environment::Environment;
 use crate::output::Report;
-
-/// A pipe's content is held in memory.
-const MAX_PIPED_BYTES: u64 = 1024 * 1024 * 1024;
 
 /// `verify-blob`: a signature over the file; a statement only where it says no more than that.
 pub(crate) async fn verify_blob(
     args: &VerifyBlob,
     environment: &Environment,
 ) -> Result<Report, Error> {
-    let policy = signer(&args.verification)?.blob();
-    judge(&args.verification, &args.file, &policy, environment).await
+    let verification = &args.verification;
+    let policy = counted(signer(verification)?.blob(), verification)?;
+    let bundle = bundle(verification)?;
+    // It may be judged twice.
+    let artifact = named(&args.file).read_once(&bundle, &policy).await?;
+    let verified = judge(verification, environment, async |root, now| {
+        verify(&bundle, &artifact, root, &policy, now).await
+    })
+    .await?;
+    Ok(report(&verified, std::slice::from_ref(&args.file)))
 }
 
-/// `verify-blob-attestation`: a statement about the file, of the type that was asked for.
+/// `verify-blob-attestation`: a statement about the files, of a type that was asked for.
 pub(crate) async fn verify_blob_attestation(
     args: &VerifyBlobAttestation,
     environment: &Environment,
 ) -> Result<Report, Error> {
-    let types = match &args.predicate_type {
-        _ if args.any_type => PredicateTypes::Any,
-        Some(name) => PredicateTypes::OneOf(vec![predicate_type(name)?]),
-        None => PredicateTypes::cosign_default(),
-    };
-    let policy = signer(&args.verification)?.attestation(types);
-    judge(&args.verification, &args.file, &policy, environment).await
-}
-
-fn signer(args: &VerificationArgs) -> Result<sealwright_sdk::bundle::policy::SignerChosen, Error> {
-    if let Some(path) = &args.key {
-        let what = || format!("--key {}", path.display());
-        let refuse = |error: &dyn std::fmt::Display| Error::Input {
-            what: what(),
-            problem: format!("{error}; expected a public key in PEM (BEGIN PUBLIC KEY)"),
-        };
-        let pem = read_capped("key", path, MAX_KEY_BYTES)?;
-        let pem = std::str::from_utf8(&pem).map_err(|error| refuse(&error))?;
-        let key = PublicKey::from_pem(pem).map_err(|error| refuse(&error))?;
-        return Ok(Policy::signed_by_key(TrustedKey::new(key)));
-    }
-    let subject = matcher(
-        args.certificate_identity.as_deref(),
-        args.certificate_identity_regexp.as_deref(),
-    )?;
-    let issuer = matcher(
-        args.certificate_oidc_issuer.as_deref(),
-        args.certificate_oidc_issuer_regexp.as_deref(),
-    )?;
-    Ok(Policy::signed_by_identity(IdentityRule::new(
-        subject, issuer,
-    )))
-}
-
-/// The parser has made sure that one of both is there.
-fn matcher(exact: Option<&str>, pattern: Option<&str>) -> Result<Matcher, Error> {
-    Ok(match pattern {
-        Some(pattern) => Matcher::pattern(pattern)?,
-        None => Matcher::exact(exact.unwrap_or_default())?,
+    let verification = &args.verification;
+    let policy = signer(verification)?.attestation(predicate_types(args)?);
+    let policy = counted(policy, verification)?;
+    let bundle = bundle(verification)?;
+    let subjects = subjects(args, &bundle, &policy).await?;
+    let verified = judge(verification, environment, async |root, now| {
+        verify_subjects(&bundle, &subjects, root, &policy, now).await
     })
+    .await?;
+    Ok(report(&verified, &args.files))
 }
 
+fn predicate_types(args: &VerifyBlobAttestation) -> Result<PredicateTypes, Error> {
+    if args.any_type {
+        return Ok(PredicateTypes::Any);
+    }
+    if args.predicate_type.is_empty() {
+        return Ok(PredicateTypes::cosign_default());
+    }
+    let types = args.predicate_type.iter().map(|name| predicate_type(name));
+    Ok(PredicateTypes::OneOf(types.collect::<Result<_, _>>()?))
+}
+
+async fn subjects(
+    args: &VerifyBlobAttestation,
+    bundle: &Bundle,
+    policy: &Policy,
+) -> Result<Vec<Subject>, Error> {
+    let mut subjects = Vec::new();
+    for file in &args.files {
+        let artifact = named(file).read_once(bundle, policy).await?;
+        subjects.push(Subject::Artifact(artifact));
+    }
+    let digests = args.subject_digest.iter().cloned();
+    subjects.extend(digests.map(|(name, digest)| Subject::Named { name, digest }));
+    Ok(subjects)
+}
+
+fn bundle(args: &VerificationArgs) -> Result<Bundle, Error> {
+    read_bundle(&args.bundle, args.max_bundle_size)
+}
+
+fn read_bundle(path: &Path, limit: usize) -> Result<Bundle, Error> {
+    let json = read_capped("bundle", path, limit)?;
+    Ok(Bundle::parse_with_limit(&json, limit)?)
+}
+
+fn named(file: &str) -> Artifact {
+    Artifact::from_argument(if file == "-" { "/dev/stdin" } else { file })
+}
+
+/// Asks for a verdict, and once more when a profile's repository may know newer trust material than the profile has.
 async fn judge(
     args: &VerificationArgs,
-    file: &str,
-    policy: &Policy,
     environment: &Environment,
-) -> Result<Report, Error> {
-    let bundle = read_bundle(&args.bundle)?;
-    let artifact = artifact(file)?;
+    verdict: impl AsyncFn(&TrustedRoot, i64) -> Result<Verified, Error>,
+) -> Result<Verified, Error> {
     let loaded = trust::load(&args.trust, environment).await?;
     let now = environment.now();
-    let verdict = verify(&bundle, &artifact, loaded.trust.trusted_root(), policy, now).await;
-    let verified = match (verdict, loaded.profile) {
+    let first = verdict(loaded.trust.trusted_root(), now).await;
+    match (first, loaded.profile) {
         // The signer may know a newer key than this profile has heard of, so its repository is asked before the answer is no.
         (Err(Error::Refused(refusal)), Some(profile)) if is_about_trust(refusal.step()) => {
             match profile
                 .load(&environment.http, Freshness::Refreshed, now)
                 .await
             {
-                Ok(trust) => verify(&bundle, &artifact, trust.trusted_root(), policy, now).await?,
-                Err(_) => return Err(Error::Refused(refusal)),
+                Ok(trust) => verdict(trust.trusted_root(), now).await,
+                Err(_) => Err(Error::Refused(refusal)),
             }
         }
-        (verdict, _) => verdict?,
-    };
-    Ok(report(&verified, &bundle, file))
-}
-
-/// The artifact. What can be read only once (standard input, a pipe) is read into memory, since it may be judged twice.
-fn artifact(file: &str) -> Result<Artifact, Error> {
-    let artifact = Artifact::from_argument(if file == "-" { "/dev/stdin" } else { file });
-    let Artifact::Path(path) = &artifact else {
-        return Ok(artifact);
-    };
-    let file_error = |source| Error::File {
-        what: "artifact",
-        path: path.clone(),
-        source,
-    };
-    let source = open_input("artifact", path)?;
-    if source.metadata().map_err(file_error)?.is_file() {
-        return Ok(artifact);
+        (verdict, _) => verdict,
     }
-    let mut bytes = Vec::new();
-    source
-        .take(MAX_PIPED_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(file_error)?;
-    if bytes.len() as u64 > MAX_PIPED_BYTES {
-        let problem =
-            format!("more than {MAX_PIPED_BYTES} bytes from a pipe; give the file itself");
-        return Err(Error::Input {
-            what: format!("artifact {file}"),
-            problem,
-        });
-    }
-    Ok(Artifact::Bytes(bytes))
 }
 
 fn is_about_trust(step: Step) -> bool {
@@ -141,15 +121,18 @@ fn is_about_trust(step: Step) -> bool {
     )
 }
 
-fn report(verified: &Verified, bundle: &Bundle, file: &str) -> Report {
+fn report(verified: &Verified, files: &[String]) -> Report {
     let mut text = "Verified OK\n".to_owned();
     describe(&mut text, verified, &[]);
-    // The SDK's object goes out as it is, statement text included; only two members are put in front.
+    let head = match files {
+        [] => json!({ "verified": true }),
+        [file] => json!({ "verified": true, "file": file }),
+        [file, ..] => json!({ "verified": true, "file": file, "files": files }),
+    }
+    .to_string();
+    // The SDK's object goes out as it is, statement text included; our own members are put in front.
     let verdict = verified.to_json();
     let members = verdict.strip_prefix('{').unwrap_or("}");
-    let head =
-        json!({ "verified": true, "file": file, "mediaType": bundle.version().media_type() })
-            .to_string();
     let json = format!("{},{members}", head.trim_end_matches('}'));
     Report {
         text,
@@ -158,47 +141,106 @@ fn report(verified: &Verified, bundle: &Bundle, file: &str) -> Report {
     }
 }
 
-/// Only what was checked is said. `passed_over` are warnings that go without saying here.
+/// A verdict in words: what stands in its JSON, and nothing else. `passed_over` are warnings that go without saying here.
 pub(crate) fn describe(text: &mut String, verified: &Verified, passed_over: &[&str]) {
-    let _ = match verified.signer() {
-        Signer::Identity {
-            subject, issuer, ..
-        } => writeln!(
-            text,
-            "  signer:    {} (issuer {})",
-            subject.escape_debug(),
-            issuer.escape_debug()
-        ),
-        Signer::Key { fingerprint, .. } => {
-            writeln!(text, "  signer:    key with SHA-256 {fingerprint}")
-        }
-        _ => Ok(()),
+    let mut line = |label: &str, parts: &[&str]| {
+        let parts: Vec<String> = parts
+            .iter()
+            .filter(|part| !part.is_empty())
+            .map(|part| part.escape_debug().to_string())
+            .collect();
+        let _ = writeln!(text, "  {:<10} {}", format!("{label}:"), parts.join(" | "));
     };
+    describe_signer(&mut line, verified.signer());
+    line("algorithm", &[verified.algorithm()]);
     if let Some(statement) = verified.statement() {
-        let _ = writeln!(
-            text,
-            "  predicate: {}",
-            statement.predicate_type.escape_debug()
-        );
+        line("predicate", &[&statement.predicate_type]);
     }
     for digest in verified.artifact_digests() {
-        let _ = writeln!(text, "  artifact:  {digest}");
+        line("artifact", &[digest]);
     }
     for time in verified.times() {
-        let _ = writeln!(text, "  time:      {} ({})", time.time, time.uri);
+        line("time", &[&time.time.to_string(), &time.uri, &time.operator]);
     }
     for entry in verified.logs() {
-        let _ = writeln!(
-            text,
-            "  log entry: {} of {} ({})",
-            entry.log_index, entry.tree_size, entry.log
-        );
+        let (index, size) = (entry.log_index.to_string(), entry.tree_size.to_string());
+        let place = if entry.tree_size == 0 {
+            format!("entry {index}")
+        } else {
+            format!("entry {index} of {size}")
+        };
+        line("log", &[&place, &entry.kind, &entry.log, &entry.operator]);
+        for witness in &entry.witnesses {
+            line("witness", &[&witness.name, &witness.time.to_string()]);
+        }
+    }
+    for sct in verified.certificate_logs() {
+        line("ct log", &[&sct.time.to_string(), &sct.log, &sct.operator]);
     }
     for warning in verified
         .warnings()
         .iter()
         .filter(|warning| !passed_over.contains(&warning.code))
     {
-        let _ = writeln!(text, "  warning:   {} [{}]", warning.message, warning.code);
+        line("warning", &[warning.code, &warning.message]);
+    }
+}
+
+fn describe_signer(line: &mut impl FnMut(&str, &[&str]), signer: &Signer) {
+    match signer {
+        Signer::Identity {
+            subject,
+            subject_type,
+            issuer,
+            extensions,
+            serial,
+            certificate_issuer,
+            not_before,
+            not_after,
+            authority,
+            ..
+        } => {
+            line("signer", &[subject, subject_type, issuer]);
+            for (name, value) in extensions {
+                line("attribute", &[name, value]);
+            }
+            let (from, to) = (not_before.to_string(), not_after.to_string());
+            line("cert", &[serial, certificate_issuer, authority, &from, &to]);
+        }
+        Signer::Certificate {
+            name,
+            issuer,
+            subject,
+            serial,
+            not_before,
+            not_after,
+            certificate_issuer,
+            anchor,
+            judged_at,
+            revocation_lists,
+            ..
+        } => {
+            let (named, kind) = name
+                .as_ref()
+                .map_or(("", ""), |name| (name.value.as_str(), name.kind));
+            line(
+                "signer",
+                &[subject, named, kind, issuer.as_deref().unwrap_or_default()],
+            );
+            let (from, to) = (not_before.to_string(), not_after.to_string());
+            line("cert", &[serial, certificate_issuer, anchor, &from, &to]);
+            if let Some(at) = judged_at {
+                line("judged at", &[&at.to_string()]);
+            }
+            for list in revocation_lists {
+                let number = list.number.as_deref().unwrap_or_default();
+                line(
+                    "crl",
+                    &[&list.issuer, number, &list.this_update.to_string()],
+                );
+            }
+        }
+        Signer::Key { fingerprint, .. } => line("signer", &["key", fingerprint]),
+        _ => {}
     }
 }
