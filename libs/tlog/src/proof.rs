@@ -480,13 +480,58 @@ mod tests {
         assert_eq!(tree_root(2, &tree), Ok(tree.root(2)));
     }
 
+    /// Nobody has such a tree, but anybody can state one: the lengths are those of its shape.
     #[test]
-    fn the_largest_indexes_do_not_overflow() {
-        let proof = vec![[7; 32]; 64];
-        assert!(verify_inclusion(u64::MAX - 1, u64::MAX, &[0; 32], &proof, &[0; 32]).is_err());
-        assert!(verify_inclusion(0, u64::MAX, &[0; 32], &proof, &[0; 32]).is_err());
-        assert!(verify_consistency(u64::MAX - 1, &[0; 32], u64::MAX, &[0; 32], &proof).is_err());
-        assert!(verify_consistency(1 << 63, &[0; 32], u64::MAX, &[0; 32], &proof).is_err());
+    fn proofs_of_the_largest_trees_have_the_length_of_their_shape() {
+        let mismatch = |proof| Err(Error::RootMismatch { proof });
+        let nodes = |count| vec![[7; 32]; count];
+        // The leaf, the size, and how many hashes the path has.
+        for (index, size, length) in [
+            (0, u64::MAX, 64),
+            (u64::MAX - 1, u64::MAX, 63),
+            (0, (1 << 63) + 1, 64),
+            (1 << 63, (1 << 63) + 1, 1),
+            (0, 1 << 63, 63),
+        ] {
+            let exact = verify_inclusion(index, size, &[0; 32], &nodes(length), &[0; 32]);
+            assert_eq!(exact, mismatch("inclusion"), "{index} of {size}");
+            let longer = verify_inclusion(index, size, &[0; 32], &nodes(length + 1), &[0; 32]);
+            assert!(matches!(longer, Err(Error::ProofLength { .. })));
+        }
+        for (from, to, length) in [
+            (u64::MAX - 1, u64::MAX, 64),
+            (1 << 63, u64::MAX, 1),
+            (1, u64::MAX, 64),
+            ((1 << 63) + 1, u64::MAX, 65),
+        ] {
+            let exact = verify_consistency(from, &[0; 32], to, &[0; 32], &nodes(length));
+            assert_eq!(exact, mismatch("consistency"), "{from} to {to}");
+            let longer = verify_consistency(from, &[0; 32], to, &[0; 32], &nodes(length + 1));
+            assert!(matches!(longer, Err(Error::ProofLength { .. })));
+        }
+    }
+
+    /// A consistency proof says something of both roots, and either one must be the one that is known.
+    #[test]
+    fn a_proof_that_leads_to_another_old_or_new_root_is_refused() {
+        let tree = Leaves::new(40);
+        let refused = Err(Error::RootMismatch {
+            proof: "consistency",
+        });
+        for to in 2..=40 {
+            for from in 1..to {
+                let proof = consistency_proof(from, to, &tree).unwrap();
+                let (old, new) = (tree.root(from), tree.root(to));
+                let changed = |mut root: Hash| {
+                    root[31] ^= 1;
+                    root
+                };
+                let forged_old = verify_consistency(from, &changed(old), to, &new, &proof);
+                assert_eq!(forged_old, refused, "{from} to {to}");
+                let forged_new = verify_consistency(from, &old, to, &changed(new), &proof);
+                assert_eq!(forged_new, refused, "{from} to {to}");
+            }
+        }
     }
 
     proptest! {

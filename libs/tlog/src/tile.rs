@@ -109,9 +109,8 @@ impl TileKind {
 
 /// Reads a level: `0` to `63`, no leading zero, no sign.
 pub fn parse_level(text: &str) -> Result<u8, Error> {
-    let canonical = text.len() <= 2
-        && text.bytes().all(|b| b.is_ascii_digit())
-        && (text == "0" || !text.starts_with('0'));
+    let canonical =
+        text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     let level = text
         .parse()
         .ok()
@@ -128,7 +127,7 @@ pub fn parse_position(text: &str) -> Result<(u64, u16), Error> {
         Some((groups, width)) => (groups, parse_width(width)?),
     };
     let index = parse_index(groups)?;
-    // One tile, one name: the way back must lead to the same text.
+    // One tile, one name: the way back must lead to the same text. It finds every sign, zero and group that is too many.
     if format_position(index, width) != text {
         return Err(Error::MalformedPath(
             "the index is not written in its shortest form",
@@ -153,10 +152,6 @@ pub fn format_position(index: u64, width: u16) -> String {
 
 fn parse_index(groups: &str) -> Result<u64, Error> {
     const BAD: Error = Error::MalformedPath("the index is not made of groups of three digits");
-    // u64::MAX has 20 digits, so seven groups; more cannot be an index and is not worth reading.
-    if groups.len() > 7 * 5 {
-        return Err(BAD);
-    }
     let mut index: u64 = 0;
     let mut parts = groups.split('/').peekable();
     while let Some(part) = parts.next() {
@@ -165,9 +160,6 @@ fn parse_index(groups: &str) -> Result<u64, Error> {
         } else {
             part
         };
-        if digits.len() != 3 || !digits.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(BAD);
-        }
         let group: u64 = digits.parse().map_err(|_| BAD)?;
         index = index
             .checked_mul(1000)
@@ -178,12 +170,10 @@ fn parse_index(groups: &str) -> Result<u64, Error> {
 }
 
 fn parse_width(text: &str) -> Result<u16, Error> {
-    let digits =
-        text.len() <= 3 && text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
     let width = text
         .parse()
         .ok()
-        .filter(|width| digits && (1..TILE_WIDTH).contains(width));
+        .filter(|width| (1..TILE_WIDTH).contains(width));
     width.ok_or(Error::MalformedPath(
         "the width of a partial tile is not a number from 1 to 255",
     ))
@@ -215,7 +205,11 @@ pub fn changed_tiles(from: u64, to: u64) -> Vec<TileId> {
         }
         let last = (new - 1) >> TILE_HEIGHT;
         for index in old >> TILE_HEIGHT..=last {
-            tiles.extend(TileId::in_tree(TileKind::Hashes(level), index, to));
+            tiles.push(TileId {
+                kind: TileKind::Hashes(level),
+                index,
+                width: width_in_tree(level, index, to),
+            });
         }
     }
     tiles
@@ -348,6 +342,13 @@ mod tests {
             "tile/0/000.p/0",
             "tile/0/000.p/256",
             "tile/0/000.p/01",
+            "tile/0/000.p/+1",
+            "tile/0/000.p/257",
+            "tile/0/000.p/65536",
+            "tile/0/+00",
+            "tile/0/x+01/000",
+            "tile/0/x1000/000",
+            "tile/0/001.p/1.p/1",
             "tile/0/000.p/",
             "tile/0/000.p",
             "tile/0/000.p/1/2",
@@ -402,6 +403,43 @@ mod tests {
             .map(TileId::to_string)
             .collect();
         assert_eq!(paths, ["tile/0/000", "tile/0/001.p/1", "tile/1/000.p/1"]);
+    }
+
+    #[test]
+    fn a_tree_has_the_tiles_that_its_size_says() {
+        let width = |kind, index, size| TileId::in_tree(kind, index, size).map(|tile| tile.width);
+        for kind in [TileKind::Hashes(0), TileKind::Entries, TileKind::Data] {
+            assert_eq!(width(kind, 0, 0), None);
+            assert_eq!(width(kind, 0, 1), Some(1));
+            assert_eq!(width(kind, 0, 256), Some(256));
+            assert_eq!(width(kind, 1, 256), None);
+            assert_eq!(width(kind, 1, 257), Some(1));
+        }
+        assert_eq!(width(TileKind::Hashes(1), 0, 255), None);
+        assert_eq!(width(TileKind::Hashes(1), 0, 256), Some(1));
+    }
+
+    #[test]
+    fn a_tile_file_has_1_to_256_whole_hashes() {
+        for count in [1, 2, 255, 256] {
+            let bytes = vec![7; count * HASH_LEN];
+            assert_eq!(parse_tile(&bytes), Ok(vec![[7; HASH_LEN]; count]));
+        }
+        for length in [
+            0,
+            1,
+            31,
+            33,
+            TILE_BYTES - 1,
+            TILE_BYTES + 1,
+            TILE_BYTES + 32,
+        ] {
+            let refused = parse_tile(&vec![7; length]);
+            assert!(
+                matches!(refused, Err(Error::Malformed { what: "tile", .. })),
+                "{length} bytes"
+            );
+        }
     }
 
     #[test]

@@ -23,9 +23,12 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
-        let mut array = [0; N];
-        array.copy_from_slice(self.take(N)?);
-        Ok(array)
+        let (head, rest) = self
+            .rest
+            .split_first_chunk()
+            .ok_or(self.malformed("it ends too early"))?;
+        self.rest = rest;
+        Ok(*head)
     }
 
     /// A big-endian integer of `N` bytes, at most 8.
@@ -91,4 +94,47 @@ pub(crate) fn put_prefixed<const N: usize>(
     put_uint::<N>(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_says_as_much_as_its_bytes_can() {
+        let longest = vec![7; 255];
+        let mut out = Vec::new();
+        put_prefixed::<1>(&mut out, "name", &longest).unwrap();
+        assert_eq!(out, [&[255], longest.as_slice()].concat());
+        let mut reader = Reader::new("list", &out);
+        assert_eq!(reader.prefixed::<1>(), Ok(longest.as_slice()));
+        assert_eq!(reader.finish(), Ok(()));
+
+        let refused = put_prefixed::<1>(&mut out, "name", &[7; 256]);
+        let expected = Error::TooLong {
+            what: "name",
+            actual: 256,
+            limit: 255,
+        };
+        assert_eq!(refused, Err(expected));
+        assert_eq!(out.len(), 256, "nothing of it was written");
+        let mut out = Vec::new();
+        put_prefixed::<2>(&mut out, "name", &[7; 65_535]).unwrap();
+        assert_eq!(out.get(..3), Some([255, 255, 7].as_slice()));
+        assert!(put_prefixed::<2>(&mut out, "name", &[7; 65_536]).is_err());
+    }
+
+    #[test]
+    fn nothing_is_read_past_the_end() {
+        let mut reader = Reader::new("list", &[1, 2, 3]);
+        assert_eq!(reader.uint::<2>(), Ok(0x0102));
+        let short = Error::Malformed {
+            what: "list",
+            problem: "it ends too early",
+        };
+        assert_eq!(reader.uint::<2>(), Err(short.clone()));
+        assert_eq!(reader.take(2), Err(short.clone()));
+        assert_eq!(reader.prefixed::<1>(), Err(short));
+        assert!(reader.is_empty(), "the length was read, the bytes were not");
+    }
 }

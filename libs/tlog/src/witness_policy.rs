@@ -586,12 +586,47 @@ mod tests {
             (MAX_DEFINITIONS + 1, "there are too many keys")
         );
         let mut long = b"quorum none\n#".to_vec();
-        long.resize(MAX_POLICY_BYTES, b'a');
+        long.resize(MAX_POLICY_BYTES - 1, b'a');
         long.push(b'\n');
+        assert!(WitnessPolicy::parse(&long).is_ok());
+        long.insert(MAX_POLICY_BYTES - 1, b'a');
         assert!(matches!(
             WitnessPolicy::parse(&long),
             Err(Error::TooLong { .. })
         ));
+    }
+
+    #[test]
+    fn groups_of_groups_end_at_the_limit() {
+        let nested = |groups: usize| {
+            let mut file = definitions(&witnesses(1));
+            let mut inner = "w0".to_owned();
+            for number in 0..groups {
+                file.push_str(&format!("group g{number} all {inner}\n"));
+                inner = format!("g{number}");
+            }
+            format!("{file}quorum {inner}\n")
+        };
+        let deepest = WitnessPolicy::parse(nested(2 * MAX_DEFINITIONS - 1).as_bytes()).unwrap();
+        assert!(!deepest.is_met(|_| false));
+        assert!(deepest.is_met(|_| true));
+        assert_eq!(
+            refusal(&nested(2 * MAX_DEFINITIONS)),
+            (
+                2 * MAX_DEFINITIONS + 1,
+                "there are too many witnesses and groups"
+            )
+        );
+    }
+
+    #[test]
+    fn a_log_line_without_a_key_says_what_it_should_be() {
+        for line in ["log", "log a b c"] {
+            assert_eq!(
+                refusal(&format!("{line}\n")),
+                (1, "expected: log VKEY [URL]")
+            );
+        }
     }
 
     proptest! {
