@@ -19,7 +19,7 @@ mod tree;
 mod trial;
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -91,6 +91,8 @@ struct Run {
     whole: u64,
     explained: PathBuf,
     workspace: PathBuf,
+    /// Held until the run ends: there is one copy.
+    _lock: File,
 }
 
 impl Run {
@@ -110,6 +112,7 @@ impl Run {
             .and_then(|package| package.get("name")?.as_str())
             .context("its manifest names no package")?;
         let state = workspace.join("target/mutants");
+        let lock = lock(&state)?;
         let copy = state.join("tree");
         tree::mirror(&workspace, &copy)?;
         let crate_folder = copy.join(&folder);
@@ -128,6 +131,7 @@ impl Run {
             whole: fingerprint(texts.iter().map(String::as_str)),
             explained: workspace.join(&cli.explained),
             workspace,
+            _lock: lock,
         })
     }
 
@@ -284,6 +288,17 @@ impl Run {
         let all: Vec<Row> = rows.iter().chain(others).cloned().collect();
         report::write(table, &all)
     }
+}
+
+/// Waits until no other run works on the copy.
+fn lock(state: &Path) -> Result<File> {
+    fs::create_dir_all(state).with_context(|| state.display().to_string())?;
+    let lock = File::create(state.join("lock")).context("no file to lock")?;
+    if lock.try_lock().is_err() {
+        println!("waiting for another run to end");
+        lock.lock().context("the copy cannot be locked")?;
+    }
+    Ok(lock)
 }
 
 /// Outcomes are saved after so many, so that an interrupted run goes on there.
