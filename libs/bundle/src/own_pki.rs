@@ -19,7 +19,7 @@ use crate::bundle::{Bundle, SignerMaterial};
 use crate::error::VerifyError;
 use crate::json::rfc3339;
 use crate::keyless::extensions_match;
-use crate::policy::{ExtensionRule, Matcher};
+use crate::policy::{ExtensionRule, Matcher, SubjectType};
 use crate::revocation::{self, Consulted};
 use crate::verdict::{MatchedName, Signer, UnixTime, VerifiedTime, Warning};
 
@@ -46,7 +46,9 @@ pub struct CertificateRule {
     roots: Vec<Certificate>,
     intermediates: Vec<Certificate>,
     pinned: Option<Certificate>,
-    subject: Option<Matcher>,
+    /// Any of them; none where the pinned certificate is enough.
+    subjects: Vec<Matcher>,
+    subject_type: Option<SubjectType>,
     issuer: Option<Matcher>,
     extensions: Vec<ExtensionRule>,
     purpose: Purpose,
@@ -63,7 +65,7 @@ impl CertificateRule {
     pub fn issued_to(subject: Matcher, roots: Vec<Certificate>) -> Result<Self, VerifyError> {
         let rule = Self::below(roots)?;
         Ok(Self {
-            subject: Some(subject),
+            subjects: vec![subject],
             ..rule
         })
     }
@@ -97,7 +99,8 @@ impl CertificateRule {
             roots,
             intermediates: Vec::new(),
             pinned: None,
-            subject: None,
+            subjects: Vec::new(),
+            subject_type: None,
             issuer: None,
             extensions: Vec::new(),
             purpose: Purpose::CodeSigning,
@@ -120,10 +123,18 @@ impl CertificateRule {
         self
     }
 
-    /// Also asks for a subject alternative name, as [`Self::issued_to`] does.
+    /// Takes another subject alternative name too, beside those already given. After [`Self::pinned`] the first one is a
+    /// condition: the pinned certificate has to have that name.
     #[must_use]
-    pub fn with_subject(mut self, subject: Matcher) -> Self {
-        self.subject = Some(subject);
+    pub fn or_subject(mut self, subject: Matcher) -> Self {
+        self.subjects.push(subject);
+        self
+    }
+
+    /// Also asks for the matching name to be of this type.
+    #[must_use]
+    pub fn of_type(mut self, subject_type: SubjectType) -> Self {
+        self.subject_type = Some(subject_type);
         self
     }
 
@@ -165,6 +176,22 @@ impl CertificateRule {
     pub fn allow_current_time(mut self) -> Self {
         self.current_time_allowed = true;
         self
+    }
+
+    fn names(&self, name: &MatchedName) -> bool {
+        let of_type = self
+            .subject_type
+            .is_none_or(|kind| kind.to_string() == name.kind);
+        let matches = |subject: &Matcher| subject.matches(&name.value);
+        of_type && self.subjects.iter().any(matches)
+    }
+
+    fn expected_name(&self) -> String {
+        let subjects = joined(self.subjects.iter().map(Matcher::to_string), " or ");
+        match self.subject_type {
+            Some(kind) => format!("{kind} {subjects}"),
+            None => subjects,
+        }
     }
 
     pub(crate) fn needs_time(&self) -> bool {
@@ -334,9 +361,9 @@ fn matched_name(
     leaf: &Certificate,
     rule: &CertificateRule,
 ) -> Result<Option<MatchedName>, VerifyError> {
-    let Some(subject) = &rule.subject else {
+    if rule.subjects.is_empty() {
         return Ok(None);
-    };
+    }
     let names: Vec<MatchedName> = leaf.subject_alt_names().iter().filter_map(named).collect();
     if names.is_empty() {
         return Err(VerifyError::IdentityMissing {
@@ -344,18 +371,18 @@ fn matched_name(
                 .into(),
         });
     }
-    let found = names.iter().find(|name| subject.matches(&name.value));
-    match found {
-        Some(name) => Ok(Some(name.clone())),
-        None => Err(VerifyError::IdentityMismatch {
-            found: names
-                .iter()
-                .map(|name| name.value.as_str())
-                .collect::<Vec<_>>()
-                .join(", "),
-            expected: subject.to_string(),
-        }),
-    }
+    let found = names.iter().find(|name| rule.names(name));
+    found.cloned().map(Some).ok_or_else(|| {
+        let shown = |name: &MatchedName| format!("{} {}", name.kind, name.value);
+        VerifyError::IdentityMismatch {
+            found: joined(names.iter().map(shown), ", "),
+            expected: rule.expected_name(),
+        }
+    })
+}
+
+fn joined(parts: impl Iterator<Item = String>, between: &str) -> String {
+    parts.collect::<Vec<_>>().join(between)
 }
 
 fn named(name: &GeneralName) -> Option<MatchedName> {
