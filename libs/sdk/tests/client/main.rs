@@ -4,3 +4,4 @@ mod faults;
 mod flows;
 mod instance;
 mod profile;
+mod tuf;
