@@ -3,7 +3,8 @@
 //! Every refusal is a [`ServiceError`], so that all doors answer in the same envelope.
 
 use ::http::header::{
-    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::body::Body;
@@ -208,6 +209,26 @@ pub fn cache_for(mut response: Response, seconds: u32) -> Response {
         CACHE_CONTROL,
         value.unwrap_or(HeaderValue::from_static("no-store")),
     );
+    response
+}
+
+/// Names the content of an answer, and leaves the content out (304) when the request says that the client has it.
+///
+/// `tag` is the text between the quotes: visible ASCII without quotes, equal exactly when the content is (RFC 9110, 8.8.3).
+#[must_use]
+pub fn tagged(request: &HeaderMap, tag: &str, mut response: Response) -> Response {
+    let quoted = format!("\"{tag}\"");
+    let known = |seen: &str| seen == "*" || seen.trim_start_matches("W/") == quoted;
+    let seen = request.get_all(IF_NONE_MATCH).into_iter();
+    let mut seen = seen.filter_map(|value| value.to_str().ok());
+    if seen.any(|list| list.split(',').any(|seen| known(seen.trim()))) {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        *response.body_mut() = Body::empty();
+        response.headers_mut().remove(CONTENT_TYPE);
+    }
+    if let Ok(tag) = HeaderValue::try_from(quoted) {
+        response.headers_mut().insert(ETAG, tag);
+    }
     response
 }
 

@@ -8,9 +8,7 @@ use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use axum::routing::get;
-use bytes::Bytes;
-use http::header::{ETAG, IF_NONE_MATCH};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, StatusCode};
 use sealwright_host::http::{self as host_http, OCTETS, TEXT};
 use sealwright_host::{Reason, ServiceError};
 use sealwright_tlog::Hash;
@@ -115,20 +113,9 @@ fn checkpoint(log: &Log) -> Response {
 async fn tile(log: &Log, path: &str, headers: &HeaderMap) -> Result<Response, ServiceError> {
     let id = tile_id(path)?;
     let tile = log.tile(id).await?;
-    let tag = entity_tag(log, &tile.id);
-    if headers
-        .get(IF_NONE_MATCH)
-        .is_some_and(|seen| seen.as_bytes() == tag.as_bytes())
-    {
-        return Ok(tagged(
-            host_http::bytes(StatusCode::NOT_MODIFIED, OCTETS, Bytes::new()),
-            tag,
-        ));
-    }
-    Ok(tagged(
-        host_http::bytes(StatusCode::OK, OCTETS, tile.bytes),
-        tag,
-    ))
+    let response = host_http::bytes(StatusCode::OK, OCTETS, tile.bytes);
+    let response = host_http::tagged(headers, &entity_tag(log, &tile.id), response);
+    Ok(host_http::immutable(response))
 }
 
 /// The tile at `path` below `tile/`, whichever door it is asked for at.
@@ -140,15 +127,7 @@ pub(crate) fn tile_id(path: &str) -> Result<TileId, ServiceError> {
 /// A tile's name is as good as its content within one log; the key tells logs apart that were made anew under one name.
 fn entity_tag(log: &Log, id: &TileId) -> String {
     let [a, b, c, d] = log.key().key_id();
-    format!("\"{a:02x}{b:02x}{c:02x}{d:02x}/{}/{id}\"", log.created())
-}
-
-fn tagged(response: Response, tag: String) -> Response {
-    let mut response = host_http::immutable(response);
-    if let Ok(tag) = HeaderValue::try_from(tag) {
-        response.headers_mut().insert(ETAG, tag);
-    }
-    response
+    format!("{a:02x}{b:02x}{c:02x}{d:02x}/{}/{id}", log.created())
 }
 
 fn malformed(message: impl Into<std::borrow::Cow<'static, str>>) -> ServiceError {
@@ -160,7 +139,9 @@ mod tests {
     use std::sync::Arc;
 
     use axum::response::IntoResponse as _;
-    use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE};
+    use http::header::{
+        ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
+    };
     use sealwright_crypto::{KeyType, MemorySigner, PrivateKey};
     use sealwright_host::clock::ManualClock;
 

@@ -8,7 +8,8 @@ use axum::Router;
 use axum::extract::{Path as UrlPath, State};
 use axum::response::Response;
 use axum::routing::get;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
+use sealwright_crypto::sha256;
 use sealwright_host::http as host_http;
 use sealwright_host::{ServiceError, grpc};
 use sealwright_proto::sealwright::trust::v1 as wire;
@@ -51,6 +52,7 @@ pub(crate) fn control_router(shared: Arc<Shared>) -> Router {
 async fn metadata(
     State(published): State<Published>,
     UrlPath(name): UrlPath<String>,
+    headers: HeaderMap,
 ) -> Result<Response, ServiceError> {
     let change = servable_metadata(&name).ok_or_else(missing)?;
     let path = match name.as_str() {
@@ -62,7 +64,7 @@ async fn metadata(
         }
         _ => published.dir.join(&name),
     };
-    let response = file(path).await?;
+    let response = file(path, &headers).await?;
     Ok(match change {
         Change::Never => host_http::immutable(response),
         Change::Replaced => host_http::cache_for(response, REPLACED_MAX_AGE),
@@ -72,18 +74,22 @@ async fn metadata(
 async fn target(
     State(published): State<Published>,
     UrlPath(name): UrlPath<String>,
+    headers: HeaderMap,
 ) -> Result<Response, ServiceError> {
     if !is_servable_target(&name) {
         return Err(missing());
     }
-    let response = file(targets_dir(&published.dir).join(name)).await?;
+    let response = file(targets_dir(&published.dir).join(name), &headers).await?;
     Ok(host_http::immutable(response))
 }
 
-async fn file(path: PathBuf) -> Result<Response, ServiceError> {
+/// Who asks for what gets replaced (the timestamp) mostly has it: a tag of its content spares sending it.
+async fn file(path: PathBuf, headers: &HeaderMap) -> Result<Response, ServiceError> {
     let read = tokio::task::spawn_blocking(move || read(&path)).await;
     let bytes = read.map_err(ServiceError::internal)??;
-    Ok(host_http::bytes(StatusCode::OK, host_http::JSON, bytes))
+    let tag = hex::encode(sha256(&bytes));
+    let response = host_http::bytes(StatusCode::OK, host_http::JSON, bytes);
+    Ok(host_http::tagged(headers, &tag, response))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ServiceError> {

@@ -695,6 +695,27 @@ async fn the_routes_serve_the_repository_and_nothing_else() {
             "{cache}"
         );
     }
+    for path in ["/tuf/timestamp.json", "/tuf/1.root.json"] {
+        let first = request(&router, Method::GET, path).await;
+        let tag = header(&first, "etag").unwrap();
+        let cache = header(&first, "cache-control");
+        for (seen, status) in [
+            (tag.clone(), StatusCode::NOT_MODIFIED),
+            (format!("\"other\", W/{tag}"), StatusCode::NOT_MODIFIED),
+            ("*".to_owned(), StatusCode::NOT_MODIFIED),
+            ("\"other\"".to_owned(), StatusCode::OK),
+            (tag.trim_matches('"').to_owned(), StatusCode::OK),
+        ] {
+            let asked = Request::builder().uri(path).header("if-none-match", &seen);
+            let asked = asked.body(Body::empty()).unwrap();
+            let again = router.clone().oneshot(asked).await.unwrap();
+            assert_eq!(again.status(), status, "{seen}");
+            assert_eq!(header(&again, "etag").as_ref(), Some(&tag));
+            assert_eq!(header(&again, "cache-control"), cache);
+            let sent = again.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(sent.is_empty(), status == StatusCode::NOT_MODIFIED);
+        }
+    }
     let next = request(&router, Method::GET, "/tuf/2.root.json").await;
     assert_eq!(next.status(), StatusCode::NOT_FOUND);
     assert!(header(&next, "cache-control").is_none_or(|cache| !cache.contains("max-age=6")));
