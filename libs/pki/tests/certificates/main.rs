@@ -7,5 +7,6 @@ mod forge;
 mod hostile;
 mod issuance;
 mod openssl;
+mod paths;
 mod requests;
 mod timestamps;
