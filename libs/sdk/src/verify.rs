@@ -128,3 +128,130 @@ fn judge_message(
         bundle, &whole, root, policy, now,
     )?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::os::fd::AsRawFd as _;
+
+    use sealwright_bundle::TrustedKey;
+    use sealwright_crypto::{Algorithm, KeyType, PrivateKey};
+    use sealwright_testkit::bundle_factory::{NOW, Signing, World};
+
+    use super::*;
+
+    /// Longer than what is read on the spot.
+    fn artifact() -> Vec<u8> {
+        (0..3_000_000_u32)
+            .map(|index| u8::try_from(index % 251).expect("below 251"))
+            .collect()
+    }
+
+    /// A key's signature with nothing beside it, not even the digest that tells how it was made.
+    fn signed(key: &PrivateKey, algorithm: Algorithm) -> Bundle {
+        use sealwright_proto::bundle::v1::bundle::Content;
+        let signing = Signing {
+            algorithm: Some(algorithm),
+            ..Signing::default()
+        };
+        let mut world = World::new();
+        let mut bundle = if algorithm == Algorithm::EcdsaP384Sha256 {
+            let digest = HashAlgorithm::Sha256.digest(&artifact());
+            let signature = signed_by_openssl(key);
+            world.bundle_of(digest, signature, key.public_key(), algorithm, &signing)
+        } else {
+            world.sign_blob_with_key(&artifact(), key, &signing)
+        };
+        let material = bundle.verification_material.as_mut().expect("material");
+        material.tlog_entries.clear();
+        material.timestamp_verification_data = None;
+        if let Some(Content::MessageSignature(message)) = &mut bundle.content {
+            message.message_digest = None;
+        }
+        Bundle::from_proto(bundle).expect("a bundle")
+    }
+
+    /// SHA-256 whatever the curve, as old clients sign; nothing of ours does.
+    fn signed_by_openssl(key: &PrivateKey) -> Vec<u8> {
+        let dir = tempfile::tempdir().expect("a directory");
+        let place = |name: &str| dir.path().join(name);
+        std::fs::write(place("key"), key.to_pkcs8_pem().as_bytes()).expect("it is written");
+        std::fs::write(place("artifact"), artifact()).expect("it is written");
+        let status = std::process::Command::new("openssl")
+            .args([
+                "dgst",
+                "-sha256",
+                "-sign",
+                "key",
+                "-out",
+                "signature",
+                "artifact",
+            ])
+            .current_dir(dir.path())
+            .status();
+        assert!(status.expect("openssl runs").success());
+        std::fs::read(place("signature")).expect("a signature")
+    }
+
+    async fn verdict(
+        bundle: &Bundle,
+        artifact: Artifact,
+        policy: &Policy,
+    ) -> Result<Verified, Error> {
+        // Twice, as whoever refreshes the trusted root after a refusal does.
+        let artifact = artifact.read_once(bundle, policy).await?;
+        let root = TrustedRoot::empty();
+        let first = verify(bundle, &artifact, &root, policy, NOW).await;
+        let again = verify(bundle, &artifact, &root, policy, NOW).await;
+        assert_eq!(first.is_ok(), again.is_ok());
+        again
+    }
+
+    #[tokio::test]
+    async fn what_only_old_or_rare_keys_sign_is_found_in_files_memory_and_pipes() {
+        for (key_type, algorithm) in [
+            (KeyType::EcP384, Algorithm::EcdsaP384Sha384),
+            (KeyType::EcP384, Algorithm::EcdsaP384Sha256),
+            (KeyType::Ed25519, Algorithm::Ed25519Ph),
+            (KeyType::Ed25519, Algorithm::Ed25519),
+        ] {
+            let key = PrivateKey::generate(key_type).expect("a key");
+            let bundle = signed(&key, algorithm);
+            let trusted = TrustedKey::new(key.public_key().clone());
+            let policy = Policy::signed_by_key(trusted).blob().log_threshold(0);
+            let mut changed = artifact();
+            changed[2_999_999] ^= 1;
+            for (bytes, good) in [(artifact(), true), (changed, false)] {
+                let file = tempfile::NamedTempFile::new().expect("a file");
+                std::fs::write(file.path(), &bytes).expect("it is written");
+                let (reader, mut writer) = std::io::pipe().expect("a pipe");
+                let pipe = format!("/dev/fd/{}", reader.as_raw_fd());
+                let sent = bytes.clone();
+                let feeder = std::thread::spawn(move || writer.write_all(&sent));
+                for artifact in [
+                    Artifact::Path(file.path().into()),
+                    Artifact::Path(pipe.into()),
+                    Artifact::Bytes(bytes),
+                ] {
+                    let outcome = verdict(&bundle, artifact, &policy).await;
+                    let code = outcome.as_ref().map_err(Error::code).err();
+                    let expected = (!good).then_some("SIGNATURE_INVALID");
+                    assert_eq!(code, expected, "{algorithm}");
+                }
+                feeder.join().expect("no panic").expect("it was read");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_digest_is_not_enough_for_a_key_that_signs_bytes() {
+        let key = PrivateKey::generate(KeyType::Ed25519).expect("a key");
+        let bundle = signed(&key, Algorithm::Ed25519);
+        let policy = Policy::signed_by_key(TrustedKey::new(key.public_key().clone()));
+        let policy = policy.blob().log_threshold(0);
+        let digest = Artifact::Digest(HashAlgorithm::Sha512.digest(&artifact()));
+        let refused = verdict(&bundle, digest, &policy).await;
+        let refused = refused.expect_err("there are no bytes");
+        assert_eq!(refused.code(), "DIGEST_UNAVAILABLE", "{refused}");
+    }
+}
