@@ -1,5 +1,6 @@
 //! What the JSON libraries leave open: repeated members, depth, and the text of times.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::fmt;
 
@@ -9,13 +10,17 @@ use serde::de::{
 
 /// Levels of nesting in any document that is read here; a bundle has seven.
 const MAX_DEPTH: usize = 64;
+/// Values in a message, at all levels together. The largest trusted root that the limits allow has some forty thousand; what
+/// is made of an empty object can take a hundred times the two bytes that it is written with.
+const MAX_VALUES: usize = 1 << 16;
 
-/// Reads a proto3 JSON message: repeated members are refused, and null members are absent ones.
+/// Reads a proto3 JSON message: repeated members are refused, and null members are absent ones. What it takes of memory is
+/// settled by [`MAX_VALUES`] and the length of the document.
 ///
 /// The generated readers take null for some kinds of field only, while other writers put it
 /// wherever they have nothing to say.
 pub(crate) fn parse_message<T: DeserializeOwned>(document: &[u8]) -> Result<T, serde_json::Error> {
-    if !walk(document)? {
+    if !walk(document, MAX_VALUES)? {
         return serde_json::from_slice(document);
     }
     serde_json::from_slice(&without_null_members(document))
@@ -25,13 +30,17 @@ pub(crate) fn parse_message<T: DeserializeOwned>(document: &[u8]) -> Result<T, s
 ///
 /// Parsers disagree on which of the two counts, so that one bundle could mean two things.
 pub(crate) fn refuse_repeated_members(document: &[u8]) -> Result<(), serde_json::Error> {
-    walk(document).map(|_| ())
+    walk(document, usize::MAX).map(|_| ())
 }
 
-/// Whether the document has a null somewhere; an error when a member is repeated.
-fn walk(document: &[u8]) -> Result<bool, serde_json::Error> {
+/// Whether the document has a null somewhere; an error when a member is repeated, or when there are more than `most` values.
+fn walk(document: &[u8], most: usize) -> Result<bool, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(document);
-    let nulls = Walk { depth: 0 }.deserialize(&mut deserializer)?;
+    let walk = Walk {
+        depth: 0,
+        values_left: &Cell::new(most),
+    };
+    let nulls = walk.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(nulls)
 }
@@ -138,11 +147,12 @@ pub(crate) fn rfc3339(unix: i64) -> String {
 }
 
 #[derive(Clone, Copy)]
-struct Walk {
+struct Walk<'a> {
     depth: usize,
+    values_left: &'a Cell<usize>,
 }
 
-impl Walk {
+impl Walk<'_> {
     fn deeper<E: Error>(self) -> Result<Self, E> {
         if self.depth >= MAX_DEPTH {
             return Err(E::custom(format_args!(
@@ -151,20 +161,25 @@ impl Walk {
         }
         Ok(Self {
             depth: self.depth + 1,
+            ..self
         })
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Walk {
+impl<'de> DeserializeSeed<'de> for Walk<'_> {
     type Value = bool;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        let left = self.values_left.get().checked_sub(1);
+        let left =
+            left.ok_or_else(|| D::Error::custom("more values than any honest document has"))?;
+        self.values_left.set(left);
         deserializer.deserialize_any(self)
     }
 }
 
 /// Visits everything; the value is whether a null was among it.
-impl<'de> Visitor<'de> for Walk {
+impl<'de> Visitor<'de> for Walk<'_> {
     type Value = bool;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -288,6 +303,22 @@ mod tests {
         let fits = "[".repeat(MAX_DEPTH) + &"]".repeat(MAX_DEPTH);
         refuse_repeated_members(fits.as_bytes()).expect("as deep as allowed");
         assert!(refuse_repeated_members(b"{} {}").is_err());
+    }
+
+    #[test]
+    fn values_are_counted_at_all_levels_together() {
+        use sealwright_proto::rekor::v1::InclusionProof;
+        // The document itself and the list are values too.
+        let proof = |hashes: usize| {
+            let hashes = vec![r#""""#; hashes].join(",");
+            parse_message::<InclusionProof>(format!(r#"{{"hashes":[{hashes}]}}"#).as_bytes())
+        };
+        let fits = proof(MAX_VALUES - 2).expect("as many as allowed");
+        assert_eq!(fits.hashes.len(), MAX_VALUES - 2);
+        let error = proof(MAX_VALUES - 1).expect_err("one more");
+        assert!(error.to_string().contains("more values"), "{error}");
+        let long = format!("[{}1]", "1,".repeat(MAX_VALUES));
+        refuse_repeated_members(long.as_bytes()).expect("a statement may be long");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use sealwright_crypto::{Digest, HashAlgorithm};
-use serde::de::{Error as _, MapAccess, Visitor};
+use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
@@ -37,7 +37,7 @@ pub struct Statement {
     #[serde(rename = "_type")]
     pub statement_type: String,
     /// What the statement is about; at least one.
-    #[serde(rename = "subject")]
+    #[serde(rename = "subject", deserialize_with = "enough_subjects")]
     pub subjects: Vec<Subject>,
     /// What kind of statement it is, a URI.
     #[serde(rename = "predicateType")]
@@ -160,6 +160,31 @@ fn limit(what: &'static str, found: usize, limit: usize) -> Result<(), VerifyErr
     })
 }
 
+/// The subjects, and of too many only as many as it takes to refuse them: each takes twenty times the memory of the shortest
+/// text it can be written in.
+fn enough_subjects<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Subject>, D::Error> {
+    struct Subjects;
+    impl<'de> Visitor<'de> for Subjects {
+        type Value = Vec<Subject>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("subjects")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+            let mut subjects = Vec::new();
+            while let Some(subject) = items.next_element()? {
+                subjects.push(subject);
+                if subjects.len() > MAX_SUBJECTS {
+                    while items.next_element::<IgnoredAny>()?.is_some() {}
+                }
+            }
+            Ok(subjects)
+        }
+    }
+    deserializer.deserialize_seq(Subjects)
+}
+
 /// A map whose repeated members are an error; serde would silently keep the last.
 fn unique_members<'de, D: Deserializer<'de>>(
     deserializer: D,
@@ -175,6 +200,10 @@ fn unique_members<'de, D: Deserializer<'de>>(
         fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
             let mut digests = BTreeMap::new();
             while let Some((name, value)) = members.next_entry::<String, String>()? {
+                // One too many is enough to refuse, and a hostile subject may have a million.
+                if digests.len() > MAX_SUBJECT_DIGESTS {
+                    continue;
+                }
                 if let Some(value) = digests.insert(name, value) {
                     return Err(A::Error::custom(format_args!(
                         "a digest algorithm appears twice, first with {value:?}"
