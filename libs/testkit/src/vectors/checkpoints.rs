@@ -149,16 +149,13 @@ fn origins() -> Vec<Recipe> {
             put_entry_of(d, &mut other);
         }),
         r.case("origin-of-another-path", "origin-with-port-and-path", |d| {
-            d.world.log.origin = "log.example.com:3003/2026b".into();
-            d.sign();
+            rename_log(d, "log.example.com:3003/2026b");
         }),
         r.case("origin-of-another-port", "origin-with-port", |d| {
-            d.world.log.origin = "127.0.0.1:3004".into();
-            d.sign();
+            rename_log(d, "127.0.0.1:3004");
         }),
         r.case("origin-of-a-longer-host", "v03-blob", |d| {
-            d.world.log.origin = "log2026.example.com.example.org".into();
-            d.sign();
+            rename_log(d, "log2026.example.com.example.org");
         }),
         r.case("old-origin-of-another-host", "old-log-v03-blob", |d| {
             edit(d, |note| {
@@ -166,6 +163,14 @@ fn origins() -> Vec<Recipe> {
             });
         }),
     ]
+}
+
+/// The log signs under another origin, and the entry still names it by its identifier.
+fn rename_log(draft: &mut Draft, origin: &str) {
+    let own_id = draft.entry().log_id.clone();
+    draft.world.log.origin = origin.into();
+    draft.sign();
+    draft.entry().log_id = own_id;
 }
 
 fn edit(draft: &mut Draft, edit: fn(&str) -> String) {

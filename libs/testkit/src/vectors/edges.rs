@@ -152,6 +152,16 @@ fn keys() -> Vec<Recipe> {
             d.form = Form::BlobByKey(key);
             d.sign();
         }),
+        edge("key-rsa-with-pss", "key-rsa-2048", |d| {
+            d.signing.algorithm = Some(sealwright_crypto::Algorithm::RsaPss {
+                bits: 2048,
+                hash: HashAlgorithm::Sha256,
+            });
+            d.sign();
+        }),
+        edge("key-without-any-time", "key-p256", |d| {
+            d.timestamps().clear()
+        }),
         edge("key-rsa-as-pkcs1", "key-rsa-2048", |d| {
             let Form::BlobByKey(key) = &d.form else {
                 panic!("a key")

@@ -96,20 +96,19 @@ fn above_it() -> Vec<Recipe> {
                 put_checkpoint_of(d, MAX_CHECKPOINT_BYTES + 1);
             },
         ),
+        r.case("signature-lines-33", "signature-lines-32", |d| {
+            put_lines(d, MAX_SIGNATURE_LINES + 1);
+        }),
     ]
 }
 
 fn read_and_refused() -> Vec<Recipe> {
     let proof = Refusals::of(Category::Limit, "log", "INCLUSION_PROOF_INVALID");
-    let note = Refusals::of(Category::Limit, "log", "CHECKPOINT_MALFORMED");
     let certificate = Refusals::of(Category::Limit, "structure", "CERTIFICATE_MALFORMED");
     vec![
         // No tree has so many leaves, so that the longest proof that is read cannot be right.
         proof.case("proof-of-64-hashes", "v03-blob", |d| {
             d.proof().hashes = vec![vec![0; 32]; MAX_HASHES];
-        }),
-        note.case("signature-lines-33", "signature-lines-32", |d| {
-            put_lines(d, MAX_SIGNATURE_LINES + 1);
         }),
         certificate.case("certificate-above-64-kibibytes", "v03-blob", |d| {
             d.put_certificate(common::X509Certificate {

@@ -361,6 +361,12 @@ fn keys() -> Vec<Recipe> {
                 d.demands.key_valid_until = Some(SIGNED_AT + 1);
             },
         ),
+        // Whoever holds a retired key can sign for ever, and leaves out what would tell.
+        Refusals::of(Category::Key, "time", "NO_TIME_SOURCE").case(
+            "key-with-an-end-and-no-time",
+            "key-until-the-last-second",
+            |d| d.timestamps().clear(),
+        ),
         Refusals::of(Category::Key, "signature", "SIGNATURE_INVALID").case(
             "key-signature-over-something-else",
             "key-p256",
