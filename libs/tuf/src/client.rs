@@ -338,7 +338,7 @@ impl<F: Fetch, S: Store> Client<F, S> {
     async fn refresh_timestamp(&mut self) -> Result<(), Error> {
         let name = file_name(Role::Timestamp.name());
         if let Some(known) = load(&self.store, &name)? {
-            let _unusable = self.trusted.accept_timestamp(&known).is_err();
+            let _unusable = self.trusted.accept_timestamp(&known);
         }
         let limit = self.limits.timestamp_length;
         let bytes = self.fetch(Place::Metadata, &name, limit).await?;

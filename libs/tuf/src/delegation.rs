@@ -273,6 +273,12 @@ mod tests {
         assert_eq!(bins(4).bin_of("file"), "bin-3");
         assert_eq!(bins(5).bin_of("file"), "bin-07");
         assert_eq!(bins(32).bin_of("file"), "bin-3b9c358f");
+        // SHA-256("a") begins ca978112.
+        assert_eq!(bins(1).bin_of("a"), "bin-1");
+        assert_eq!(bins(2).bin_of("a"), "bin-3");
+        // Metadata with other lengths is refused; whoever asks all the same gets the nearest.
+        assert_eq!(bins(0).bin_of("a"), "bin-1");
+        assert_eq!(bins(33).bin_of("a"), "bin-ca978112");
     }
 
     /// The definition, by trying everything.

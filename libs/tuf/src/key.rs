@@ -135,3 +135,77 @@ impl Key {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sealwright_crypto::PrivateKey;
+
+    use super::*;
+
+    fn object(keytype: &str, scheme: &str, public: &str) -> Key {
+        Key {
+            keytype: keytype.to_owned(),
+            scheme: scheme.to_owned(),
+            keyval: KeyValue {
+                public: public.to_owned(),
+                extra: Map::new(),
+            },
+            extra: Map::new(),
+        }
+    }
+
+    /// The scheme and the key must fit; whatever does not is a key that never counts.
+    #[test]
+    fn a_scheme_names_one_algorithm_for_one_type_of_key() {
+        const SCHEMES: [&str; 5] = [
+            "ecdsa-sha2-nistp256",
+            "ecdsa-sha2-nistp384",
+            "ed25519",
+            "rsassa-pss-sha256",
+            "rsassa-pss-sha512",
+        ];
+        for (key_type, keytype, fitting, algorithm) in [
+            (
+                KeyType::EcP256,
+                "ecdsa",
+                "ecdsa-sha2-nistp256",
+                Algorithm::EcdsaP256Sha256,
+            ),
+            (
+                KeyType::EcP256,
+                "ecdsa-sha2-nistp256",
+                "ecdsa-sha2-nistp256",
+                Algorithm::EcdsaP256Sha256,
+            ),
+            (
+                KeyType::EcP384,
+                "ecdsa-sha2-nistp384",
+                "ecdsa-sha2-nistp384",
+                Algorithm::EcdsaP384Sha384,
+            ),
+            (KeyType::Ed25519, "ed25519", "ed25519", Algorithm::Ed25519),
+        ] {
+            let private = PrivateKey::generate(key_type).unwrap();
+            let public = private.public_key();
+            let value = public
+                .ed25519_raw()
+                .map_or_else(|| public.to_pem(), hex::encode);
+            for scheme in SCHEMES {
+                let found = object(keytype, scheme, &value).verifier();
+                let expected = (scheme == fitting).then(|| (public.clone(), algorithm));
+                assert_eq!(found, expected, "{keytype} {scheme}");
+            }
+            assert_eq!(object("unknown", fitting, &value).verifier(), None);
+            assert_eq!(object(keytype, fitting, "not a key").verifier(), None);
+        }
+    }
+
+    #[test]
+    fn an_id_is_shown_as_it_stands() {
+        let id = KeyId::new("00ff");
+        assert_eq!(
+            (id.to_string(), format!("{id:?}")),
+            ("00ff".into(), "KeyId(00ff)".into())
+        );
+    }
+}

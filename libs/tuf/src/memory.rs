@@ -78,3 +78,28 @@ impl<T: Fetch + ?Sized> Fetch for &T {
         (**self).fetch(place, name, max_length)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::FetchError;
+
+    #[test]
+    fn a_store_gives_back_what_was_saved_until_it_is_removed() {
+        let mut store = MemoryStore::new();
+        store.save("root.json", b"1").unwrap();
+        store.save("root.json", b"2").unwrap();
+        assert_eq!(store.load("root.json").unwrap(), Some(b"2".to_vec()));
+        store.remove("root.json").unwrap();
+        assert_eq!(store.load("root.json").unwrap(), None);
+        store.remove("root.json").unwrap();
+    }
+
+    #[test]
+    fn a_whole_file_is_given_up_to_its_length() {
+        let file = || Some(b"12345".to_vec());
+        assert!(matches!(whole_file(file(), 5), Ok(bytes) if bytes == b"12345"));
+        assert!(matches!(whole_file(file(), 4), Err(FetchError::TooLarge)));
+        assert!(matches!(whole_file(None, 5), Err(FetchError::NotFound)));
+    }
+}

@@ -614,3 +614,280 @@ fn mismatch(name: &str, subject: Subject) -> Error {
         subject,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const LATER: i64 = 1_800_000_000;
+
+    /// A valid file of this type after one edit: what is said against it.
+    fn edited<T: Metadata>(metadata: T, pointer: &str, value: Value) -> Option<Problem> {
+        let bytes = Envelope::unsigned(metadata).unwrap().to_bytes();
+        let mut file: Value = serde_json::from_slice(&bytes).unwrap();
+        let (parent, name) = pointer.rsplit_once('/').unwrap();
+        let parent = file.pointer_mut(&format!("/signed{parent}")).unwrap();
+        parent[name] = value;
+        match Envelope::<T>::parse(file.to_string().as_bytes()) {
+            Ok(_) => None,
+            Err(Error::Malformed { name, problem }) => {
+                assert_eq!(name, T::ROLE.name());
+                Some(problem)
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    fn expires() -> Expiry {
+        Expiry::from_unix(LATER)
+    }
+
+    fn file() -> MetaFile {
+        MetaFile::of(1, b"content")
+    }
+
+    #[test]
+    fn a_timestamp_points_at_one_snapshot_that_can_exist() {
+        let timestamp = || Timestamp::new(1, expires(), file());
+        let other = serde_json::to_value(file()).unwrap();
+        let only_the_snapshot = Some(Problem::Meta("snapshot.json and nothing else"));
+        for (pointer, value, expected) in [
+            (
+                "/meta/targets.json",
+                other.clone(),
+                only_the_snapshot.clone(),
+            ),
+            ("/meta", json!({}), only_the_snapshot.clone()),
+            ("/meta", json!({ "targets.json": other }), only_the_snapshot),
+            (
+                "/meta/snapshot.json/version",
+                0.into(),
+                Some(Problem::VersionZero),
+            ),
+            (
+                "/meta/snapshot.json/hashes",
+                json!({}),
+                Some(Problem::NoHashes("snapshot.json".into())),
+            ),
+            ("/meta/snapshot.json/hashes", json!({"md5": "00"}), None),
+            ("/version", 0.into(), Some(Problem::VersionZero)),
+        ] {
+            assert_eq!(edited(timestamp(), pointer, value), expected, "{pointer}");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_lists_files_that_can_exist() {
+        let snapshot = || Snapshot::new(1, expires(), file());
+        for (pointer, value, expected) in [
+            (
+                "/meta/targets.json/version",
+                json!(0),
+                Some(Problem::VersionZero),
+            ),
+            (
+                "/meta/targets.json/hashes",
+                json!({}),
+                Some(Problem::NoHashes("targets.json".into())),
+            ),
+            (
+                "/meta/other.json",
+                json!({"version": 0}),
+                Some(Problem::VersionZero),
+            ),
+            ("/meta/other.json", json!({"version": 1}), None),
+            ("/version", json!(0), Some(Problem::VersionZero)),
+        ] {
+            assert_eq!(edited(snapshot(), pointer, value), expected, "{pointer}");
+        }
+    }
+
+    #[test]
+    fn targets_have_hashes_and_delegations_a_meaning() {
+        let targets = || {
+            let mut targets = Targets::new(1, expires());
+            targets.add("a", b"a");
+            targets
+        };
+        let no_hashes = edited(targets(), "/targets/a/hashes", json!({}));
+        assert_eq!(no_hashes, Some(Problem::NoHashes("a".into())));
+        let zero = edited(targets(), "/version", json!(0));
+        assert_eq!(zero, Some(Problem::VersionZero));
+
+        let role = |name: &str, more: Value| {
+            let mut role =
+                json!({"name": name, "keyids": ["k"], "threshold": 1, "terminating": false});
+            let members = role.as_object_mut().unwrap();
+            members.extend(more.as_object().unwrap().clone());
+            role
+        };
+        let paths = json!({"paths": ["*"]});
+        let bins = |bits: u32, threshold: u32| json!({"keyids": ["k"], "threshold": threshold, "bit_length": bits, "name_prefix": "bin"});
+        let named = |roles: Value| json!({"keys": {}, "roles": roles});
+        let family = |bins: Value| json!({"keys": {}, "succinct_roles": bins});
+        let one_list =
+            Problem::ExactlyOne("delegations must have exactly one of roles and succinct_roles");
+        let one_rule = Problem::ExactlyOne(
+            "a delegated role must have exactly one of paths and path_hash_prefixes",
+        );
+        for (delegations, expected) in [
+            (named(json!([role("a", paths.clone())])), None),
+            (
+                named(json!([role("a", json!({"path_hash_prefixes": ["0"]}))])),
+                None,
+            ),
+            (named(json!([])), None),
+            (json!({"keys": {}}), Some(one_list.clone())),
+            (
+                json!({"keys": {}, "roles": [], "succinct_roles": bins(4, 1)}),
+                Some(one_list),
+            ),
+            (
+                named(json!([role("", paths.clone())])),
+                Some(Problem::DelegatedName("".into())),
+            ),
+            (
+                named(json!([role("root", paths.clone())])),
+                Some(Problem::DelegatedName("root".into())),
+            ),
+            (
+                named(json!([role("a", paths.clone()), role("a", paths.clone())])),
+                Some(Problem::DelegatedName("a".into())),
+            ),
+            (named(json!([role("a", json!({}))])), Some(one_rule.clone())),
+            (
+                named(json!([role(
+                    "a",
+                    json!({"paths": ["*"], "path_hash_prefixes": ["0"]})
+                )])),
+                Some(one_rule),
+            ),
+            (
+                named(json!([role("a", json!({"paths": ["*"], "threshold": 0}))])),
+                Some(Problem::ThresholdZero("a".into())),
+            ),
+            (
+                named(json!([role(
+                    "a",
+                    json!({"paths": ["*"], "keyids": ["k", "k"]})
+                )])),
+                Some(Problem::DuplicateKeyId("k".into())),
+            ),
+            (family(bins(1, 1)), None),
+            (family(bins(32, 1)), None),
+            (family(bins(0, 1)), Some(Problem::BitLength(0))),
+            (family(bins(33, 1)), Some(Problem::BitLength(33))),
+            (
+                family(bins(4, 0)),
+                Some(Problem::ThresholdZero("bin".into())),
+            ),
+        ] {
+            let said = edited(targets(), "/delegations", delegations.clone());
+            assert_eq!(said, expected, "{delegations}");
+        }
+    }
+
+    /// A writer is held to the same rules as a reader.
+    #[test]
+    fn what_could_not_be_read_is_not_written() {
+        let mut targets = Targets::new(1, expires());
+        targets.add("a", b"a");
+        targets.targets.get_mut("a").unwrap().hashes.clear();
+        let refusal = Envelope::unsigned(targets).unwrap_err();
+        assert!(matches!(
+            refusal,
+            Error::Malformed {
+                problem: Problem::NoHashes(_),
+                ..
+            }
+        ));
+        let refusal = Envelope::unsigned(Targets::new(0, expires())).unwrap_err();
+        assert!(matches!(
+            refusal,
+            Error::Malformed {
+                problem: Problem::VersionZero,
+                ..
+            }
+        ));
+    }
+
+    #[test]
+    fn the_next_version_is_one_more_and_expires_later() {
+        fn renewed<T: Metadata>(metadata: &T) -> (u64, i64) {
+            let next = metadata.next(Expiry::from_unix(LATER + 5)).unwrap();
+            (next.version(), next.expires().unix())
+        }
+        let mut root = Root::new(expires());
+        root.version = 7;
+        let expected = (8, LATER + 5);
+        assert_eq!(renewed(&root), expected);
+        assert_eq!(renewed(&Timestamp::new(7, expires(), file())), expected);
+        assert_eq!(renewed(&Snapshot::new(7, expires(), file())), expected);
+        assert_eq!(renewed(&Targets::new(7, expires())), expected);
+        let last = Targets::new(u64::MAX, expires());
+        assert!(matches!(
+            last.next(expires()),
+            Err(Error::Malformed {
+                problem: Problem::VersionsExhausted(u64::MAX),
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn times_that_cannot_be_written_become_the_nearest_that_can() {
+        for (seconds, text) in [
+            (-1, "1970-01-01T00:00:00Z"),
+            (0, "1970-01-01T00:00:00Z"),
+            (1, "1970-01-01T00:00:01Z"),
+            (Expiry::MAX, "9999-12-31T23:59:59Z"),
+            (Expiry::MAX + 1, "9999-12-31T23:59:59Z"),
+        ] {
+            let expiry = Expiry::from_unix(seconds);
+            assert_eq!(expiry.to_string(), text);
+            assert_eq!(Expiry::parse(text), Some(expiry));
+        }
+    }
+
+    #[test]
+    fn a_promise_may_be_of_length_or_hash_and_each_is_kept() {
+        let whole = file();
+        let mut only_length = whole.clone();
+        only_length.hashes = None;
+        let mut only_hash = whole.clone();
+        only_hash.length = None;
+        let refused = |promise: &MetaFile, bytes: &[u8]| match promise.verify("f", bytes) {
+            Ok(()) => None,
+            Err(Error::Mismatch { subject, .. }) => Some(subject),
+            Err(other) => panic!("{other}"),
+        };
+        assert_eq!(refused(&whole, b"content"), None);
+        assert_eq!(refused(&whole, b"contents"), Some(Subject::Length));
+        assert_eq!(refused(&whole, b"kontent"), Some(Subject::Hash));
+        assert_eq!(refused(&only_length, b"kontent"), None);
+        assert_eq!(refused(&only_length, b"contents"), Some(Subject::Length));
+        assert_eq!(refused(&only_hash, b"contents"), Some(Subject::Hash));
+        assert_eq!(Subject::Length.to_string(), "length");
+        assert!(Subject::KnownHash.to_string().contains("sha384"));
+    }
+
+    #[test]
+    fn a_key_that_no_role_uses_is_forgotten() {
+        use sealwright_crypto::{KeyType, PrivateKey};
+        let key = || {
+            let private = PrivateKey::generate(KeyType::Ed25519).unwrap();
+            Key::from_public_key(private.public_key()).unwrap()
+        };
+        let (first, second) = (key(), key());
+        let mut root = Root::new(expires());
+        root.set_role(Role::Root, &[&first], 1);
+        root.set_role(Role::Timestamp, &[&first], 1);
+        root.set_role(Role::Root, &[&second], 1);
+        assert_eq!(root.keys.len(), 2, "the timestamp still uses the first");
+        root.set_role(Role::Timestamp, &[&second], 1);
+        assert_eq!(root.keys.keys().collect::<Vec<_>>(), [&second.id()]);
+        assert_eq!(Role::Timestamp.to_string(), "timestamp");
+    }
+}

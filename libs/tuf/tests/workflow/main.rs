@@ -1,6 +1,7 @@
 //! The client against repositories it should follow, and against the attacks of specification section 1.5.2.
 
 mod crashes;
+mod edges;
 mod graphs;
 mod requests;
 mod rotations;
