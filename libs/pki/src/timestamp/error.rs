@@ -215,6 +215,9 @@ pub enum TimestampError {
     /// No certificate at hand is the one by which the token names its signer.
     #[error("the timestamp signer's certificate is neither trusted nor in the token")]
     SignerUnknown,
+    /// The token brings certificates along, and the signer's is not among them (RFC 3161 section 2.4.1, `certReq`).
+    #[error("the timestamp token brings certificates, but not its signer's")]
+    SignerNotEmbedded,
     /// The signer is not the certificate that the trust material pins.
     #[error("the timestamp was signed by a certificate other than the trusted authority's")]
     SignerNotPinned,

@@ -95,6 +95,8 @@ impl<'a> Token<'a> {
 
     fn from_content_info(content_info: Reader<'a>) -> Result<Self, TimestampError> {
         let mut signed_data = signed_data(content_info).map_err(malformed("ContentInfo"))?;
+        let announced =
+            digest_algorithms(&mut signed_data).map_err(malformed("digestAlgorithms"))?;
         let tst_info_der = encapsulated(&mut signed_data).map_err(malformed("encapContentInfo"))?;
         let certificates = certificates(&mut signed_data).map_err(malformed("certificates"))?;
         signed_data
@@ -102,11 +104,15 @@ impl<'a> Token<'a> {
             .map_err(malformed("crls"))?;
         let signer_infos = signed_data.set().map_err(malformed("signerInfos"))?;
         signed_data.finish().map_err(malformed("SignedData"))?;
+        let signer = SignerInfo::only(signer_infos)?;
+        if !announced.contains(&signer.digest_algorithm) {
+            return Err(malformed("digestAlgorithms")(DerFault::Value));
+        }
         Ok(Self {
             tst_info: TstInfo::read(tst_info_der)?,
             tst_info_der,
             certificates,
-            signer: SignerInfo::only(signer_infos)?,
+            signer,
         })
     }
 }
@@ -177,7 +183,7 @@ fn first_failure(octets: &[u8]) -> Option<PkiFailureInfo> {
         .find_map(|(bit, _)| PkiFailureInfo::from_bit(bit))
 }
 
-/// Enters the SignedData of a ContentInfo, past version and digestAlgorithms: nothing is decided by either.
+/// Enters the SignedData of a ContentInfo, past its version, by which nothing is decided.
 fn signed_data(mut content_info: Reader<'_>) -> Result<Reader<'_>, DerFault> {
     if content_info.oid()? != names::SIGNED_DATA {
         return Err(DerFault::Value);
@@ -186,8 +192,18 @@ fn signed_data(mut content_info: Reader<'_>) -> Result<Reader<'_>, DerFault> {
     content_info.finish()?;
     let mut signed_data = asn1::only(explicit, tag::SEQUENCE)?.reader();
     signed_data.small_integer()?;
-    signed_data.set()?;
     Ok(signed_data)
+}
+
+/// The hash functions that a reader is told to run beforehand. The set is not signed; readers that work in one pass verify
+/// nothing when the signer's is missing (RFC 5652 section 5.1), so nobody may rely on such a token.
+fn digest_algorithms(signed_data: &mut Reader<'_>) -> Result<Vec<HashAlgorithm>, DerFault> {
+    let mut set = signed_data.set()?;
+    let mut known = Vec::new();
+    while !set.is_empty() {
+        known.extend(hash_algorithm(read_hash_identifier(&mut set)?));
+    }
+    Ok(known)
 }
 
 /// The content octets of the eContent, which must be one primitive OCTET STRING of type id-ct-TSTInfo.

@@ -5,6 +5,7 @@ use sealwright_crypto::{Algorithm, HashAlgorithm, KeyType, PrivateKey, sha256};
 use super::names;
 use super::token::attribute;
 use super::*;
+use crate::algorithm::{algorithm_identifier, hash_identifier};
 use crate::asn1::{self, Writer, tag};
 use crate::authority::{self, AuthorityName, Envelope, Parent};
 use crate::certificate::Certificate;
@@ -560,14 +561,110 @@ fn no_flipped_bit_changes_what_is_believed() {
     for position in 0..response.len() {
         let mut bent = response.clone();
         *bent.get_mut(position).expect("in range") ^= 0x01;
-        // Bytes that decide nothing may change (the embedded certificates, when they are not needed); what is believed
-        // may not.
+        // Bytes that decide nothing may change (the embedded certificates that are not needed); what is believed may not.
         if let Ok(believed) = check(&bent, &authority) {
             assert_eq!(believed, honest, "byte {position}");
         }
     }
     for end in 0..response.len() {
         assert!(check(response.get(..end).expect("in range"), &authority).is_err());
+    }
+}
+
+/// The response with other digestAlgorithms and certificates, which no signature covers.
+fn with_unsigned_parts(response: &[u8], digests: &[u8], certificates: Option<&[u8]>) -> Vec<u8> {
+    let mut fields = asn1::only(response, tag::SEQUENCE)
+        .expect("a response")
+        .reader();
+    let status = fields.element().expect("a status");
+    let mut content_info = fields.sequence().expect("a token");
+    let content_type = content_info.element().expect("a type");
+    let explicit = content_info.element().expect("content");
+    let mut signed_data = asn1::only(explicit.value, tag::SEQUENCE)
+        .expect("signed data")
+        .reader();
+    let version = signed_data.element().expect("a version");
+    signed_data.set().expect("digest algorithms");
+    let content = signed_data.element().expect("content");
+    let own = signed_data
+        .optional(tag::context_constructed(0))
+        .expect("certificates")
+        .map_or(&[][..], |set| set.value);
+    let signer_infos = signed_data.element().expect("signers");
+    let mut out = Writer::new();
+    out.sequence(|response| {
+        response.raw(status.whole);
+        response.sequence(|content_info| {
+            content_info.raw(content_type.whole);
+            content_info.nested(tag::context_constructed(0), |explicit| {
+                explicit.sequence(|signed_data| {
+                    signed_data.raw(version.whole);
+                    signed_data.tlv(tag::SET, digests);
+                    signed_data.raw(content.whole);
+                    signed_data.tlv(tag::context_constructed(0), certificates.unwrap_or(own));
+                    signed_data.raw(signer_infos.whole);
+                });
+            });
+        });
+    });
+    out.finish()
+}
+
+fn announced(algorithm: HashAlgorithm) -> Vec<u8> {
+    algorithm_identifier(&hash_identifier(algorithm), false)
+}
+
+#[test]
+fn the_signers_digest_is_announced() {
+    let authorities = Authorities::new(KeyType::EcP256);
+    let response = authorities.response();
+    let (sha256, sha512) = (
+        announced(HashAlgorithm::Sha256),
+        announced(HashAlgorithm::Sha512),
+    );
+    for good in [sha256.clone(), [sha512.clone(), sha256.clone()].concat()] {
+        let response = with_unsigned_parts(&response, &good, None);
+        check(&response, &authorities.root_alone()).expect("holds");
+    }
+    for bad in [
+        Vec::new(),
+        sha512,
+        b"\x30\x01".to_vec(),
+        b"\x05\x00".to_vec(),
+    ] {
+        let response = with_unsigned_parts(&response, &bad, None);
+        assert_eq!(
+            check(&response, &authorities.root_alone()).err(),
+            Some(TimestampError::Malformed {
+                part: "digestAlgorithms"
+            })
+        );
+    }
+}
+
+#[test]
+fn a_token_that_brings_certificates_brings_its_signers() {
+    let authorities = Authorities::new(KeyType::EcP256);
+    let intermediates = [authorities.intermediate.clone()];
+    let full = Authority {
+        intermediates: &intermediates,
+        signer: Some(&authorities.leaf),
+        ..authorities.root_alone()
+    };
+    let sha256 = announced(HashAlgorithm::Sha256);
+    let (leaf, issuer) = (authorities.leaf.der(), authorities.intermediate.der());
+    for good in [Vec::new(), leaf.to_vec(), [issuer, leaf].concat()] {
+        let response = with_unsigned_parts(&authorities.response(), &sha256, Some(&good));
+        check(&response, &full).expect("holds");
+    }
+    let mut bent = leaf.to_vec();
+    *bent.last_mut().expect("a signature") ^= 1;
+    for bad in [issuer.to_vec(), bent] {
+        let response = with_unsigned_parts(&authorities.response(), &sha256, Some(&bad));
+        assert_eq!(
+            check(&response, &full).err(),
+            Some(TimestampError::SignerNotEmbedded)
+        );
     }
 }
 

@@ -124,7 +124,7 @@ pub fn inspect(response: &[u8]) -> Result<Timestamp, TimestampError> {
 /// Verifies a TimeStampResp against a trusted authority.
 ///
 /// The checks, in order: status granted, one SignerInfo, the content type and digest among the signed attributes, the
-/// signer found by issuer and serial and bound by signingCertificate, its extended key usage and its path to a root valid
+/// signer found by issuer and serial and bound by signingCertificate, among the token's certificates where it brings any, its extended key usage and its path to a root valid
 /// at `genTime`, the signature, no critical extension; then that the token is about `expected`. Whether the authority was trusted at that time
 /// (`validFor` of its entry) is the caller's to compare.
 ///
@@ -139,6 +139,7 @@ pub fn verify(
     check_content_attributes(&token)?;
     let embedded = embedded_certificates(&token);
     let signer = find_signer(&token.signer, authority, &embedded)?;
+    check_embedded(&token, &signer)?;
     let helpers = [authority.intermediates, &embedded].concat();
     verify_chain(
         &signer,
@@ -190,6 +191,15 @@ fn embedded_certificates(token: &Token<'_>) -> Vec<Certificate> {
         .iter()
         .filter_map(|der| Certificate::from_der(*der).ok())
         .collect()
+}
+
+/// A token that brings certificates has been asked to, and then it brings its signer's. They are not signed; this holds them
+/// to what is.
+fn check_embedded(token: &Token<'_>, signer: &Certificate) -> Result<(), TimestampError> {
+    if token.certificates.is_empty() || token.certificates.contains(&signer.der()) {
+        return Ok(());
+    }
+    Err(TimestampError::SignerNotEmbedded)
 }
 
 fn find_signer(
