@@ -252,7 +252,7 @@ pub(crate) fn verified_scts(
     })
 }
 
-fn distinct_logs(scts: &[VerifiedSct], by_operator: bool) -> usize {
+pub(crate) fn distinct_logs(scts: &[VerifiedSct], by_operator: bool) -> usize {
     let what_counts = |sct: &VerifiedSct| match sct.operator.as_str() {
         operator if by_operator && !operator.is_empty() => operator.to_owned(),
         _ => sct.log_id.clone(),

@@ -798,3 +798,6 @@ impl Shown<'_> {
 fn warning(code: &'static str, message: String) -> Warning {
     Warning { code, message }
 }
+
+#[cfg(test)]
+mod tests;
