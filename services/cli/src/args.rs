@@ -1,5 +1,6 @@
 //! The flags. Names are cosign's where cosign has them.
 
+mod own_pki;
 mod verification;
 
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use own_pki::{OwnPkiArgs, SigningCertificateArgs};
 pub(crate) use verification::{
     ExpectedIdentity, VerificationArgs, VerifyBlob, VerifyBlobAttestation,
 };
@@ -103,6 +105,9 @@ pub(crate) struct SigningArgs {
     /// Private key file in PEM (PKCS#8, SEC1 or PKCS#1), instead of an identity.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["identity_token", "audience", "oidc_provider", "login_flow"])]
     pub(crate) key: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) own_certificate: SigningCertificateArgs,
 
     /// Algorithm of the short-lived key, such as ecdsa-sha2-256-nistp256 or ed25519-ph.
     #[arg(long, value_name = "NAME", conflicts_with = "key")]

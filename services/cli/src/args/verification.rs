@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Compatibility, TrustArgs};
+use super::{Compatibility, OwnPkiArgs, TrustArgs};
 
 /// What a bundle is verified with.
 #[derive(Debug, Args)]
@@ -28,9 +28,12 @@ pub(crate) struct VerificationArgs {
     pub(crate) key: Vec<PathBuf>,
 
     #[command(flatten)]
+    pub(crate) own_pki: OwnPkiArgs,
+
+    #[command(flatten)]
     pub(crate) thresholds: Thresholds,
 
-    /// Accept a certificate chain in the bundle, for authorities whose intermediates the trusted root leaves out.
+    /// Accept a certificate chain in the bundle, for authorities whose intermediates the verifier does not have.
     #[arg(long)]
     pub(crate) allow_certificate_chain: bool,
 
@@ -42,7 +45,7 @@ pub(crate) struct VerificationArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ExpectedIdentity {
     /// The identity that must have signed, such as an e-mail address; compared exactly. Several: any of them.
-    #[arg(long, value_name = "IDENTITY", conflicts_with = "key", required_unless_present_any = ["certificate_identity_regexp", "certificate_identity_glob", "key"])]
+    #[arg(long, value_name = "IDENTITY", conflicts_with = "key", required_unless_present_any = ["certificate_identity_regexp", "certificate_identity_glob", "key", "certificate"])]
     pub(crate) certificate_identity: Vec<String>,
 
     /// Regular expression that the whole identity must match.
@@ -59,7 +62,7 @@ pub(crate) struct ExpectedIdentity {
 
     /// The issuer that must have vouched for the identity; compared exactly. One for all identities, or one for each in
     /// their order.
-    #[arg(long, value_name = "URL", conflicts_with = "key", required_unless_present_any = ["certificate_oidc_issuer_regexp", "key"])]
+    #[arg(long, value_name = "URL", conflicts_with = "key", required_unless_present_any = ["certificate_oidc_issuer_regexp", "key", "certificate_chain", "ca_roots"])]
     pub(crate) certificate_oidc_issuer: Vec<String>,
 
     /// Regular expression that the whole issuer must match.

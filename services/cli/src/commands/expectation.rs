@@ -6,6 +6,7 @@ use sealwright_sdk::crypto::PublicKey;
 use sealwright_sdk::{Error, read_capped};
 
 use crate::args::{ExpectedIdentity, VerificationArgs};
+use crate::commands::own_pki;
 use crate::commands::sign::MAX_KEY_BYTES;
 
 /// More than a policy with as many keys as it may have takes.
@@ -13,6 +14,9 @@ const MAX_WITNESS_POLICY_BYTES: usize = 256 * 1024;
 
 /// Who must have signed.
 pub(crate) fn signer(args: &VerificationArgs) -> Result<SignerChosen, Error> {
+    if let Some(rule) = own_pki::rule(args)? {
+        return Ok(Policy::signed_by_certificate(rule));
+    }
     if args.key.is_empty() {
         return Ok(Policy::signed_by_any_identity(identities(&args.identity)?)?);
     }
@@ -67,22 +71,8 @@ pub(crate) fn counted(policy: Policy, args: &VerificationArgs) -> Result<Policy,
 
 /// The identities of which any will do. The parser has made sure that there is one, and an issuer.
 fn identities(args: &ExpectedIdentity) -> Result<Vec<IdentityRule>, Error> {
-    let subjects = matchers([
-        (&args.certificate_identity, Matcher::exact),
-        (&args.certificate_identity_regexp, pattern),
-        (&args.certificate_identity_glob, glob),
-    ])?;
-    let issuers = matchers([
-        (&args.certificate_oidc_issuer, Matcher::exact),
-        (&args.certificate_oidc_issuer_regexp, pattern),
-        (&Vec::new(), pattern),
-    ])?;
-    let kind = args
-        .certificate_identity_type
-        .as_deref()
-        .map(subject_type)
-        .transpose()?;
-    pairs(subjects, issuers)?
+    let kind = subject_kind(args)?;
+    pairs(subjects(args)?, issuers(args)?)?
         .into_iter()
         .map(|(subject, issuer)| {
             let mut rule = IdentityRule::new(subject, issuer);
@@ -95,6 +85,30 @@ fn identities(args: &ExpectedIdentity) -> Result<Vec<IdentityRule>, Error> {
             Ok(rule)
         })
         .collect()
+}
+
+/// What the flags say about the subject alternative name; any of them will do.
+pub(crate) fn subjects(args: &ExpectedIdentity) -> Result<Vec<Matcher>, Error> {
+    matchers([
+        (&args.certificate_identity, Matcher::exact),
+        (&args.certificate_identity_regexp, pattern),
+        (&args.certificate_identity_glob, glob),
+    ])
+}
+
+/// What the flags say about the identity provider.
+pub(crate) fn issuers(args: &ExpectedIdentity) -> Result<Vec<Matcher>, Error> {
+    matchers([
+        (&args.certificate_oidc_issuer, Matcher::exact),
+        (&args.certificate_oidc_issuer_regexp, pattern),
+        (&Vec::new(), pattern),
+    ])
+}
+
+/// The type that the subject alternative name must be of.
+pub(crate) fn subject_kind(args: &ExpectedIdentity) -> Result<Option<SubjectType>, Error> {
+    let kind = args.certificate_identity_type.as_deref();
+    kind.map(subject_type).transpose()
 }
 
 type Reader = fn(String) -> Result<Matcher, sealwright_sdk::bundle::VerifyError>;

@@ -5,6 +5,7 @@ mod certificate;
 mod expectation;
 mod identity;
 mod login;
+mod own_pki;
 pub(crate) mod sign;
 mod token;
 mod trust;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use sealwright_sdk::bundle::statement::{COSIGN_CUSTOM, STATEMENT_V1, Statement};
 use sealwright_sdk::crypto::{Algorithm, HashAlgorithm, KeyType, MemorySigner, PrivateKey};
 use sealwright_sdk::{
-    Artifact, Error, Signed, SigningContext, SigningSession, Verdict, open_input, read_capped,
+    Artifact, Error, OwnCertificate, Signed, SigningContext, SigningSession, Verdict, open_input, read_capped,
     rfc3339, signing_algorithm, write_atomically,
 };
 use serde_json::value::RawValue;
@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::args::{AttestBlob, SignBlob, SigningArgs, TrustArgs};
 use crate::commands::identity::Source;
+use crate::commands::own_pki;
 use crate::commands::trust;
 use crate::commands::verify::describe;
 use crate::environment::Environment;
@@ -325,7 +326,10 @@ async fn session(
 ) -> Result<(SigningSession, Option<String>), Error> {
     // Whatever can be wrong with key or token is found before the network is needed.
     let signer = match &args.key {
-        Some(path) => Signer::Key(read_key(path)?),
+        Some(path) => Signer::Key(
+            read_key(path)?,
+            own_pki::signing_certificate(&args.own_certificate)?,
+        ),
         None => Signer::Identity(Box::new(Source::choose(
             &args.identity,
             &args.trust,
@@ -337,10 +341,14 @@ async fn session(
         context = context.with_key_type(key_type(name)?);
     }
     match signer {
-        Signer::Key(key) => {
+        Signer::Key(key, certificate) => {
             let algorithm = signing_algorithm(key.key_type());
-            let signer = MemorySigner::with_algorithm(key, algorithm)?;
-            Ok((context.with_key(Arc::new(signer))?, None))
+            let signer = Arc::new(MemorySigner::with_algorithm(key, algorithm)?);
+            let session = match certificate {
+                Some(certificate) => context.with_certificate(signer, certificate)?,
+                None => context.with_key(signer)?,
+            };
+            Ok((session, None))
         }
         Signer::Identity(source) => {
             let name = source.name();
@@ -352,7 +360,8 @@ async fn session(
 
 /// Who signs.
 enum Signer {
-    Key(PrivateKey),
+    /// A key, and its certificate of an own PKI if it has one.
+    Key(PrivateKey, Option<OwnCertificate>),
     Identity(Box<Source>),
 }
 
