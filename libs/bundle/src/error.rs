@@ -1134,3 +1134,6 @@ impl std::error::Error for VerifyError {}
 fn join(parts: impl Iterator<Item = String>) -> String {
     parts.collect::<Vec<_>>().join("; ")
 }
+
+#[cfg(test)]
+mod tests;
