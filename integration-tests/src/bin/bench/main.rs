@@ -12,6 +12,7 @@ mod peers;
 mod services;
 mod spread;
 mod table;
+mod verify;
 
 use std::{
     path::Path,
@@ -27,9 +28,11 @@ use crate::table::{Goal, Table};
 type Part = fn(&Daemon, &mut Table) -> anyhow::Result<()>;
 
 /// Parts by name, in their order; `bench certificates timestamps` runs two of them.
-const PARTS: [(&str, Part); 6] = [
+const PARTS: [(&str, Part); 8] = [
     ("binary", client::binary),
     ("sign", client::sign_and_verify),
+    ("verify", verify::bundles),
+    ("large-file", verify::large_file),
     ("timestamps", services::timestamps),
     ("certificates", services::certificates),
     ("lone-entry", services::lone_entry),
