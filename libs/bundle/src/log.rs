@@ -169,10 +169,7 @@ pub(crate) fn logged_entries(claim: &Claim<'_>, root: &TrustedRoot) -> Result<Lo
     };
     for (position, entry) in claim.bundle.log_entries().iter().enumerate() {
         if root.logs_with_id(&entry.log_id).next().is_none() {
-            logged.passed_over.push(VerifyError::UnknownLog {
-                entry: position,
-                log_id: hex::encode(&entry.log_id),
-            });
+            logged.passed_over.push(unknown(position, entry));
             continue;
         }
         match proven(position, entry, claim, root)? {
@@ -181,6 +178,23 @@ pub(crate) fn logged_entries(claim: &Claim<'_>, root: &TrustedRoot) -> Result<Lo
         }
     }
     Ok(logged)
+}
+
+fn unknown(position: usize, entry: &LogEntry) -> VerifyError {
+    VerifyError::UnknownLog {
+        entry: position,
+        log_id: hex::encode(&entry.log_id),
+    }
+}
+
+/// The first promise of a log that is not in the trusted root: a time that nobody here can vouch for.
+pub(crate) fn stranger(bundle: &Bundle, root: &TrustedRoot) -> Option<VerifyError> {
+    let mut entries = bundle.log_entries().iter().enumerate();
+    entries
+        .find(|(_, entry)| {
+            entry.promise.is_some() && root.logs_with_id(&entry.log_id).next().is_none()
+        })
+        .map(|(position, entry)| unknown(position, entry))
 }
 
 /// What came of an entry in which nothing is wrong.

@@ -21,6 +21,8 @@ pub(crate) struct Observed {
     authorities: usize,
     /// Tokens that do not count, and why: no harm as long as enough others do.
     pub(crate) rejected: Vec<(usize, TimestampFault)>,
+    /// A promise of a log that the trusted root does not know.
+    stranger: Option<VerifyError>,
 }
 
 impl Observed {
@@ -51,7 +53,7 @@ impl Observed {
     /// Why there is no time, or no further one.
     pub(crate) fn shortage(&self) -> VerifyError {
         if self.rejected.is_empty() {
-            return VerifyError::NoTimeSource;
+            return self.stranger.clone().unwrap_or(VerifyError::NoTimeSource);
         }
         VerifyError::TimestampsRejected {
             faults: self.rejected.clone(),
@@ -69,6 +71,7 @@ pub(crate) fn observed_times(
         times: Vec::new(),
         authorities: 0,
         rejected: Vec::new(),
+        stranger: log::stranger(bundle, root),
     };
     for (position, token) in bundle.timestamps().iter().enumerate() {
         match timestamp_time(token, bundle.signature(), root) {
@@ -152,5 +155,53 @@ fn fault(error: TimestampError) -> TimestampFault {
         | TimestampError::SignerNotPinned
         | TimestampError::Chain(_) => TimestampFault::Untrusted(error.to_string()),
         other => TimestampFault::Invalid(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sealwright_proto::bundle::v1 as proto;
+    use sealwright_testkit::bundle_factory::{NOW, Signing, World};
+    use sealwright_testkit::rekor_v1;
+
+    use super::*;
+
+    fn root(world: &World) -> TrustedRoot {
+        TrustedRoot::parse(world.trusted_root_json().as_bytes()).expect("a trusted root")
+    }
+
+    /// A bundle without timestamps, whose entry is of a log that promises times, and whether it still does.
+    fn promised(world: &mut World, promise: bool) -> proto::Bundle {
+        let signing = Signing {
+            stamped_at: Vec::new(),
+            ..Signing::default()
+        };
+        let mut message = world.sign_blob(b"artifact", &signing);
+        let mut entry = world.log.add_v1(rekor_v1::HASHEDREKORD, "{}", NOW);
+        if !promise {
+            entry.inclusion_promise = None;
+        }
+        let material = message.verification_material.as_mut().expect("material");
+        material.tlog_entries = vec![entry];
+        message
+    }
+
+    fn shortage(world: &mut World, promise: bool, root: &TrustedRoot) -> &'static str {
+        let bundle = Bundle::from_proto(promised(world, promise)).expect("a bundle");
+        let observed = observed_times(&bundle, root, NOW).expect("nothing false");
+        assert!(observed.times.is_empty());
+        observed.shortage().code()
+    }
+
+    #[test]
+    fn a_promise_of_a_foreign_log_is_told_from_none() {
+        let (mut world, elsewhere) = (World::new(), World::new());
+        let (own, foreign) = (root(&world), root(&elsewhere));
+        assert_eq!(shortage(&mut world, false, &own), "NO_TIME_SOURCE");
+        assert_eq!(shortage(&mut world, false, &foreign), "NO_TIME_SOURCE");
+        assert_eq!(shortage(&mut world, true, &foreign), "LOG_UNKNOWN");
+        let bundle = Bundle::from_proto(promised(&mut world, true)).expect("a bundle");
+        let observed = observed_times(&bundle, &own, NOW).expect("nothing false");
+        assert_eq!(observed.times.len(), 1);
     }
 }
