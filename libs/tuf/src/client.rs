@@ -297,7 +297,7 @@ impl<F: Fetch, S: Store> Client<F, S> {
 
     /// 5.3: one root after the other until the repository has no next one.
     async fn follow_roots(&mut self) -> Result<(), Error> {
-        for _ in 0..self.limits.root_rotations {
+        for followed in 0..=self.limits.root_rotations {
             let Some(next) = self.root().version.checked_add(1) else {
                 return Ok(());
             };
@@ -310,6 +310,9 @@ impl<F: Fetch, S: Store> Client<F, S> {
                 Err(Error::Missing { .. }) => return Ok(()),
                 Err(error) => return Err(error),
             };
+            if followed == self.limits.root_rotations {
+                break;
+            }
             self.adopt_root(&bytes)?;
         }
         Err(Error::TooManyRoots {

@@ -124,9 +124,10 @@ fn exactly_as_many_roots_are_followed_as_allowed() {
         Err(Error::TooManyRoots { limit: 3 })
     ));
     assert_eq!(client.root().version, 4);
+    // The last one is asked for to learn whether there is more, and not believed.
     assert_eq!(
         recorder.asked(),
-        ["2.root.json", "3.root.json", "4.root.json"]
+        ["2.root.json", "3.root.json", "4.root.json", "5.root.json"]
     );
 }
 

@@ -505,6 +505,7 @@ fn a_root_that_skips_a_version_is_refused() {
 fn endless_roots_end() {
     let mut repository = Repository::new();
     let first = repository.fresh_store();
+    let again = first.clone();
     for _ in 0..4 {
         repository.root = repository.root.next(repository.expires).unwrap();
         repository.publish_root(&[]);
@@ -519,8 +520,18 @@ fn endless_roots_end() {
         Err(Error::TooManyRoots { limit: 3 })
     ));
     // What was verified is kept, so the next session goes on from there.
+    assert_eq!(client.root().version, 4);
     let (_, outcome) = repository.session(client.into_store());
     outcome.unwrap();
+
+    // As many as are allowed, and no more of them, are no reason to refuse.
+    let limits = Limits {
+        root_rotations: 4,
+        ..limits
+    };
+    let mut client = repository.client(again).with_limits(limits);
+    now(client.refresh()).unwrap();
+    assert_eq!(client.root().version, 5);
 }
 
 #[test]
