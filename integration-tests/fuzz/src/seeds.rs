@@ -28,6 +28,7 @@ use sealwright_tuf as tuf;
 use serde_json::{Value, json};
 
 use crate::corpus;
+use crate::targets::tuf::Honest;
 
 /// What the bundles of the corpus are signed over.
 pub const ARTIFACT: &[u8] = b"what was signed";
@@ -55,6 +56,7 @@ pub fn write_all() -> Result<()> {
     logs(&world, &bundles)?;
     submissions(&world, &bundles)?;
     metadata()?;
+    repository()?;
     documents(&world.trusted_root_json())?;
     texts()
 }
@@ -631,6 +633,18 @@ fn metadata() -> Result<()> {
         tuf::Timestamp::new(3, expires, tuf::MetaFile::of(3, b"bytes")),
         &signers,
     )
+}
+
+/// The files that `tuf_client` exchanges for others.
+fn repository() -> Result<()> {
+    let honest = Honest::make()?;
+    put("tuf_client", "1.root.json", &honest.first_root)?;
+    for ((place, name), bytes) in &honest.files {
+        if *place == tuf::Place::Metadata {
+            put("tuf_client", name, bytes)?;
+        }
+    }
+    Ok(())
 }
 
 fn put_signed<T: tuf::Metadata>(name: &str, signed: T, signers: &[MemorySigner]) -> Result<()> {

@@ -7,6 +7,7 @@ mod documents;
 mod doors;
 mod identity;
 mod lines;
+pub(crate) mod tuf;
 mod verdict;
 mod wire;
 
@@ -56,6 +57,7 @@ pub const ALL: &[Target] = &[
     documents::CLIENT_TRUST,
     documents::STATEMENT,
     documents::TUF,
+    tuf::TUF_CLIENT,
     verdict::BUNDLE,
 ];
 
