@@ -9,6 +9,7 @@ use super::names;
 use super::token::Accuracy;
 use crate::algorithm::hash_algorithm;
 use crate::asn1::{self, Element, Reader, tag};
+use crate::certificate::parse_general_name;
 use crate::error::DerFault;
 
 /// Largest response that is read: 64 KiB. One with a chain of three RSA-4096 certificates has about 7 KiB.
@@ -361,6 +362,8 @@ fn optional_integer<'a>(fields: &mut Reader<'a>) -> Result<Option<&'a [u8]>, Der
     }
 }
 
+/// The authority's own name for itself: a hint that decides nothing, since signingCertificate names the signer (RFC 3161
+/// section 2.4.2). It is a GeneralName all the same: what cannot be read does not pass as a part of something signed.
 fn tsa<'a>(fields: &mut Reader<'a>) -> Result<Option<Element<'a>>, DerFault> {
     let Some(explicit) = fields.optional(tag::context_constructed(0))? else {
         return Ok(None);
@@ -368,6 +371,7 @@ fn tsa<'a>(fields: &mut Reader<'a>) -> Result<Option<Element<'a>>, DerFault> {
     let mut inner = explicit.reader();
     let name = inner.element()?;
     inner.finish()?;
+    parse_general_name(name)?;
     Ok(Some(name))
 }
 
@@ -548,5 +552,33 @@ mod tests {
         );
         assert_eq!(first_failure(&[0x40]), None, "bit 1 is not defined");
         assert_eq!(first_failure(&[0; 100]), None);
+    }
+
+    #[test]
+    fn the_authority_s_name_for_itself_is_a_well_formed_general_name() {
+        let part = asn1::encode_sequence(&[
+            &[0x06, 0x03, 0x55, 0x04, 0x03],
+            &asn1::encode(tag::UTF8_STRING, b"tsa"),
+        ]);
+        let name = asn1::encode(tag::SEQUENCE, &asn1::encode(tag::SET, &part));
+        let read = |general_name: &[u8]| {
+            let field = asn1::encode(tag::context_constructed(0), general_name);
+            tsa(&mut Reader::new(&field)).map(|_| ())
+        };
+        let directory_name = asn1::encode(tag::context_constructed(4), &name);
+        assert_eq!(read(&directory_name), Ok(()));
+        // The tags and lengths inside, down to the type of the attribute.
+        for position in (2..=9).chain([14]) {
+            let mut broken = directory_name.clone();
+            broken[position] ^= 0x20;
+            assert!(read(&broken).is_err(), "byte {position}");
+        }
+        for broken in [
+            &[][..],
+            &name,
+            &[directory_name.clone(), vec![5, 0]].concat(),
+        ] {
+            assert!(read(broken).is_err(), "{broken:02x?}");
+        }
     }
 }
