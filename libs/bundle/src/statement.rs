@@ -83,7 +83,8 @@ impl PartialEq for RawJson {
 impl Eq for RawJson {}
 
 impl Statement {
-    /// Reads a statement and its rules: a known type, one to [`MAX_SUBJECTS`] subjects.
+    /// Reads a statement and its rules: a known type, one to [`MAX_SUBJECTS`] subjects, a predicate that is an object
+    /// where there is one.
     ///
     /// # Errors
     /// [`VerifyError::StatementMalformed`] or [`VerifyError::LimitExceeded`].
@@ -98,6 +99,11 @@ impl Statement {
         }
         if statement.subjects.is_empty() {
             return Err(malformed("no subject".into()));
+        }
+        if let Some(predicate) = &statement.predicate
+            && !predicate.get().starts_with('{')
+        {
+            return Err(malformed("a predicate that is no object".into()));
         }
         limit("subjects", statement.subjects.len(), MAX_SUBJECTS)?;
         for subject in &statement.subjects {
@@ -238,6 +244,21 @@ mod tests {
                 Some(r#"{"x":1}"#)
             );
             assert_eq!(parsed.subjects[0].digest["sha256"], "AB");
+        }
+    }
+
+    #[test]
+    fn a_predicate_is_an_object_or_absent() {
+        let with = |predicate: &str| {
+            let text = statement(STATEMENT_V1, SUBJECT).replace(r#"{"x":1}"#, predicate);
+            Statement::parse(text.as_bytes()).map(|_| ())
+        };
+        for predicate in ["{}", "null", r#"{"a":[1]}"#] {
+            with(predicate).expect(predicate);
+        }
+        for predicate in ["[]", "1", "\"{}\"", "true"] {
+            let error = with(predicate).expect_err(predicate);
+            assert_eq!(error.code(), "STATEMENT_MALFORMED", "{predicate}");
         }
     }
 
