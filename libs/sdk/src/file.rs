@@ -20,17 +20,31 @@ pub fn open_input(what: &'static str, path: &Path) -> Result<File, Error> {
         path: path.to_owned(),
         source,
     };
-    let metadata = std::fs::metadata(path).map_err(error)?;
-    if !metadata.is_file() && !is_inherited(path) {
-        return Err(Error::input(
+    match opened(path, is_inherited(path)).map_err(error)? {
+        Ok(file) => Ok(file),
+        Err(kind) => Err(Error::input(
             format!("{what} {}", path.display()),
             format!(
-                "it is {}, not a regular file; give a file, or - for standard input where that is possible",
-                kind(&metadata.file_type())
+                "it is {kind}, not a regular file; give a file, or - for standard input where that is possible"
             ),
-        ));
+        )),
     }
-    File::open(path).map_err(error)
+}
+
+/// Opens a regular file, or `whatever` the name stands for; otherwise says what it is.
+fn opened(path: &Path, whatever: bool) -> std::io::Result<Result<File, &'static str>> {
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.is_file() && !whatever {
+        return Ok(Err(kind(&metadata.file_type())));
+    }
+    File::open(path).map(Ok)
+}
+
+/// Reads to the end; `None` when that is beyond `limit` bytes.
+fn read_within(file: File, limit: usize) -> std::io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    file.take(limit as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(Some(bytes).filter(|bytes| bytes.len() <= limit))
 }
 
 /// Whether the name stands for a descriptor that was open when the process began.
@@ -63,35 +77,22 @@ pub fn read_capped(what: &'static str, path: &Path, limit: usize) -> Result<Vec<
         source,
     };
     let file = open_input(what, path)?;
-    let mut bytes = Vec::new();
-    file.take(limit as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(error)?;
-    if bytes.len() > limit {
-        return Err(Error::input(
+    read_within(file, limit).map_err(error)?.ok_or_else(|| {
+        Error::input(
             format!("{what} {}", path.display()),
             format!("longer than {limit} bytes"),
-        ));
-    }
-    Ok(bytes)
+        )
+    })
 }
 
 /// Reads a regular file of at most `limit` bytes. Anything else (a pipe nobody writes to, a device without end) is refused
 /// instead of waited for.
 pub(crate) fn read_regular(path: &Path, limit: usize) -> std::io::Result<Vec<u8>> {
     use std::io::{Error, ErrorKind::InvalidData};
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(Error::new(InvalidData, "it is not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    File::open(path)?
-        .take(limit as u64 + 1)
-        .read_to_end(&mut bytes)?;
-    if bytes.len() > limit {
-        let problem = format!("it is longer than {limit} bytes");
-        return Err(Error::new(InvalidData, problem));
-    }
-    Ok(bytes)
+    let refused = |problem: String| Error::new(InvalidData, problem);
+    let file = opened(path, false)?
+        .map_err(|kind| refused(format!("it is {kind}, not a regular file")))?;
+    read_within(file, limit)?.ok_or_else(|| refused(format!("it is longer than {limit} bytes")))
 }
 
 /// Writes a file that nobody had before and that only its owner may read, whole or not at all: a private key.
