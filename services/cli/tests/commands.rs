@@ -1,5 +1,7 @@
 //! The program as a script sees it: exit codes, standard output, standard error.
 
+mod verification;
+
 use std::process::{Command, Stdio};
 
 use sealwright_testkit::bundle_factory::{EMAIL, ISSUER, Signing, World, statement};

@@ -147,7 +147,7 @@ pub(crate) fn describe(text: &mut String, verified: &Verified, passed_over: &[&s
         let parts: Vec<String> = parts
             .iter()
             .filter(|part| !part.is_empty())
-            .map(|part| part.escape_debug().to_string())
+            .map(|part| one_line(part))
             .collect();
         let _ = writeln!(text, "  {:<10} {}", format!("{label}:"), parts.join(" | "));
     };
@@ -184,6 +184,19 @@ pub(crate) fn describe(text: &mut String, verified: &Verified, passed_over: &[&s
     {
         line("warning", &[warning.code, &warning.message]);
     }
+}
+
+/// A text of a certificate or bundle must not begin a line of its own.
+fn one_line(part: &str) -> String {
+    let mut line = String::with_capacity(part.len());
+    for character in part.chars() {
+        if character.is_control() {
+            line.extend(character.escape_default());
+        } else {
+            line.push(character);
+        }
+    }
+    line
 }
 
 fn describe_signer(line: &mut impl FnMut(&str, &[&str]), signer: &Signer) {
