@@ -790,6 +790,11 @@ impl VerifyError {
                 format!("at most {limit}"),
                 "No honest bundle is this large; do not trust it.",
             ),
+            Self::BundleStructure(fault @ StructureFault::ChainNotAllowed) => (
+                fault.to_string(),
+                "the certificate alone, or a policy that allows chains".into(),
+                "Allow certificate chains if the signer's authority has intermediates that you do not have; roots never come from a bundle.",
+            ),
             Self::BundleStructure(fault) => (
                 fault.to_string(),
                 "a bundle that follows the rules of its version".into(),
