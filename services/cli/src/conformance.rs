@@ -15,8 +15,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use sealwright_sdk::bundle::policy::{PredicateTypes, SignerChosen};
-use sealwright_sdk::bundle::{IdentityRule, Policy, TrustedKey, TrustedRoot};
-use sealwright_sdk::crypto::PublicKey;
+use sealwright_sdk::bundle::{IdentityRule, Policy, TrustedRoot};
 use sealwright_sdk::{
     Artifact, CLIENT_TRUST_CONFIG_MEDIA_TYPE, Error, SigningContext, TokenSource, TrustConfig,
     read_bundle, read_capped, verify, write_atomically,
@@ -24,7 +23,8 @@ use sealwright_sdk::{
 use serde::Deserialize;
 
 use crate::args::Output;
-use crate::commands::sign::{MAX_KEY_BYTES, MAX_STATEMENT_BYTES, check_places};
+use crate::commands::expectation::public_key;
+use crate::commands::sign::{MAX_STATEMENT_BYTES, check_places};
 use crate::commands::verify::describe;
 use crate::environment::Environment;
 use crate::output::Report;
@@ -199,7 +199,7 @@ async fn verify_bundle(args: &VerifyBundle, environment: &Environment) -> Result
 impl VerifyBundle {
     fn signer(&self) -> Result<SignerChosen, Error> {
         if let Some(path) = &self.key {
-            return Ok(Policy::signed_by_key(TrustedKey::new(public_key(path)?)));
+            return Ok(Policy::signed_by_key(public_key(path)?));
         }
         // The parser has made sure that both are there; an empty one is refused below.
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
@@ -211,16 +211,6 @@ impl VerifyBundle {
             subject, issuer,
         )?))
     }
-}
-
-fn public_key(path: &Path) -> Result<PublicKey, Error> {
-    let refuse = |error: &dyn std::fmt::Display| Error::Input {
-        what: format!("--key {}", path.display()),
-        problem: format!("{error}; expected a public key in PEM"),
-    };
-    let pem = read_capped("key", path, MAX_KEY_BYTES)?;
-    let pem = std::str::from_utf8(&pem).map_err(|error| refuse(&error))?;
-    PublicKey::from_pem(pem).map_err(|error| refuse(&error))
 }
 
 impl Instance {

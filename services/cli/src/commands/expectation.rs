@@ -1,5 +1,7 @@
 //! From flags to a policy: who must have signed, and how many have to vouch.
 
+use std::path::Path;
+
 use sealwright_sdk::bundle::policy::{SignerChosen, SubjectType};
 use sealwright_sdk::bundle::{IdentityRule, Matcher, Policy, TrustedKey, WitnessPolicy};
 use sealwright_sdk::crypto::PublicKey;
@@ -20,20 +22,23 @@ pub(crate) fn signer(args: &VerificationArgs) -> Result<SignerChosen, Error> {
     if args.key.is_empty() {
         return Ok(Policy::signed_by_any_identity(identities(&args.identity)?)?);
     }
-    let keys = args.key.iter().map(|path| {
-        let refuse = |error: &dyn std::fmt::Display| Error::Input {
-            what: format!("--key {}", path.display()),
-            problem: format!(
-                "{error}; expected a public key in PEM (BEGIN PUBLIC KEY or BEGIN RSA PUBLIC KEY)"
-            ),
-        };
-        let pem = read_capped("key", path, MAX_KEY_BYTES)?;
-        let pem = std::str::from_utf8(&pem).map_err(|error| refuse(&error))?;
-        let key = PublicKey::from_pem(pem).map_err(|error| refuse(&error))?;
-        Ok(TrustedKey::new(key))
-    });
+    let keys = args.key.iter().map(|path| public_key(path));
     let keys = keys.collect::<Result<Vec<_>, Error>>()?;
     Ok(Policy::signed_by_any_key(keys)?)
+}
+
+/// The public key in a file that `--key` names.
+pub(crate) fn public_key(path: &Path) -> Result<TrustedKey, Error> {
+    let refuse = |error: &dyn std::fmt::Display| Error::Input {
+        what: format!("--key {}", path.display()),
+        problem: format!(
+            "{error}; expected a public key in PEM (BEGIN PUBLIC KEY or BEGIN RSA PUBLIC KEY)"
+        ),
+    };
+    let pem = read_capped("key", path, MAX_KEY_BYTES)?;
+    let pem = std::str::from_utf8(&pem).map_err(|error| refuse(&error))?;
+    let key = PublicKey::from_pem(pem).map_err(|error| refuse(&error))?;
+    Ok(TrustedKey::new(key))
 }
 
 /// How many have to vouch.

@@ -2,7 +2,7 @@
 
 mod bundle;
 mod certificate;
-mod expectation;
+pub(crate) mod expectation;
 mod identity;
 mod login;
 mod own_pki;
