@@ -448,6 +448,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_too_long_for_memory_is_refused_unread_and_says_why() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let long = MAX_MESSAGE_BYTES as u64 + 1;
+        file.as_file().set_len(long).expect("a hole");
+        let artifact = Artifact::Path(file.path().into());
+        let refused = artifact.message().expect_err("too long").to_string();
+        assert!(
+            refused.contains("536870912") && refused.contains("Ed25519ph"),
+            "{refused}"
+        );
+    }
+
+    #[test]
     fn a_digest_can_be_given_instead_of_a_file() {
         let hex = hex::encode(HashAlgorithm::Sha256.digest(b"x").as_bytes());
         assert!(matches!(

@@ -318,4 +318,30 @@ mod tests {
         let allowed = allowed.await.expect("no panic").expect("no panic");
         assert_eq!(allowed.expect("outside"), 1);
     }
+
+    #[test]
+    fn a_batch_is_an_iterator_that_ends_inside_a_runtime() {
+        use sealwright_bundle::IdentityRule;
+        let root = TrustedRoot::empty();
+        let rule = IdentityRule::exact("jane@example.com", "https://issuer").expect("a rule");
+        let policy = Policy::signed_by_identity(rule).blob();
+        let batch = || {
+            let nothing = || (b"{}".to_vec(), Artifact::Bytes(Vec::new()));
+            verify_many(std::iter::repeat_with(nothing).take(3), &root, &policy, 0)
+        };
+        let codes: Vec<_> = batch()
+            .expect("threads")
+            .map(|verdict| verdict.expect_err("no bundle").code())
+            .collect();
+        assert_eq!(codes, ["BUNDLE_VERSION_UNSUPPORTED"; 3]);
+
+        let mut taken_inside = batch().expect("threads");
+        let runtime = Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(async {
+            assert!(matches!(batch(), Err(Error::InsideRuntime)));
+            let refused = taken_inside.next().expect("it is said");
+            assert!(matches!(refused, Err(Error::InsideRuntime)));
+            assert!(taken_inside.next().is_none(), "and said once");
+        });
+    }
 }

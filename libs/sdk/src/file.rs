@@ -40,8 +40,11 @@ fn opened(path: &Path, whatever: bool) -> std::io::Result<Result<File, &'static 
     File::open(path).map(Ok)
 }
 
-/// Reads to the end; `None` when that is beyond `limit` bytes.
+/// Reads to the end; `None` when that is beyond `limit` bytes, which is mostly known before anything is read.
 fn read_within(file: File, limit: usize) -> std::io::Result<Option<Vec<u8>>> {
+    if file.metadata()?.len() > limit as u64 {
+        return Ok(None);
+    }
     let mut bytes = Vec::new();
     file.take(limit as u64 + 1).read_to_end(&mut bytes)?;
     Ok(Some(bytes).filter(|bytes| bytes.len() <= limit))
