@@ -2,6 +2,7 @@
 //!
 //! The decision is `sealwright-bundle`'s alone; here the artifact is read, once, for the digests that decision needs.
 
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,14 +12,25 @@ use sealwright_crypto::HashAlgorithm;
 
 use crate::artifact::{Artifact, Reading, on_a_thread};
 use crate::error::Error;
-use crate::file::read_capped;
+use crate::file::open_input;
 
 /// Reads a bundle file.
 ///
 /// # Errors
 /// [`Error::File`] when it cannot be read, [`Error::Refused`] when it is no bundle.
 pub fn read_bundle(path: &Path) -> Result<Bundle, Error> {
-    let json = read_capped("bundle", path, sealwright_bundle::bundle::MAX_BUNDLE_BYTES)?;
+    // One byte above the limit is enough for the parser to refuse the document by its size, however long the file is: a bundle
+    // that is too long is refused as every other bad one, and is no mistake of whoever calls.
+    let most = sealwright_bundle::bundle::MAX_BUNDLE_BYTES as u64 + 1;
+    let mut json = Vec::new();
+    open_input("bundle", path)?
+        .take(most)
+        .read_to_end(&mut json)
+        .map_err(|source| Error::File {
+            what: "bundle",
+            path: path.to_owned(),
+            source,
+        })?;
     Ok(Bundle::parse(&json)?)
 }
 
