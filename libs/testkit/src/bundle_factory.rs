@@ -227,7 +227,8 @@ impl World {
     #[must_use]
     pub fn trusted_root(&self) -> trust::TrustedRoot {
         trust::TrustedRoot {
-            media_type: "application/vnd.dev.sigstore.trustedroot.v0.2+json".into(),
+            // The older one is read by every published client, the newer one by few.
+            media_type: "application/vnd.dev.sigstore.trustedroot+json;version=0.1".into(),
             tlogs: vec![self.log.trusted()],
             certificate_authorities: vec![self.certificate_authority.trusted()],
             ctlogs: vec![self.ct_log.trusted()],
@@ -320,7 +321,7 @@ impl World {
         self.bundle_of(digest, signature, key.public_key(), algorithm, signing)
     }
 
-    /// Signs a statement with such a key. The hint stands in the envelope too.
+    /// Signs a statement with such a key.
     pub fn sign_statement_with_key(
         &mut self,
         statement: &str,
@@ -334,11 +335,9 @@ impl World {
         let message = dsse::pae(payload_type, statement.as_bytes());
         let (digest, signature) = sign_message(key, algorithm, &message);
         let verifier = VerifierMaterial::PublicKey(key.public_key().spki_der().to_vec());
-        let mut envelope = envelope(payload_type, statement, &signature);
-        envelope.signatures[0].keyid = hint(key.public_key());
         self.finish(
             key_material(key.public_key()),
-            bundle::bundle::Content::DsseEnvelope(envelope),
+            bundle::bundle::Content::DsseEnvelope(envelope(payload_type, statement, &signature)),
             digest,
             signature,
             verifier,
@@ -379,6 +378,26 @@ impl World {
         }
     }
 
+    /// A new key and a certificate that each of these logs has taken, in their order. A log may be named twice.
+    pub fn enroll_with_logs(
+        &mut self,
+        logs: &mut [CtLog],
+        order: &[usize],
+        signing: &Signing,
+    ) -> Enrolled {
+        let key = PrivateKey::generate(signing.key_type).expect("a key");
+        let authority = &self.certificate_authority;
+        let precertificate = authority.precertificate(key.public_key(), signing);
+        let timestamps: Vec<_> = order
+            .iter()
+            .map(|log| logs[*log].add_precertificate(&precertificate, &authority.issuer, signing))
+            .collect();
+        Enrolled {
+            certificate: authority.certificate(&precertificate, &timestamps),
+            key: Arc::new(key),
+        }
+    }
+
     /// A certificate with its timestamp from the certificate log.
     pub fn certify(&mut self, key: &PublicKey, signing: &Signing) -> Certificate {
         let authority = &self.certificate_authority;
@@ -386,7 +405,7 @@ impl World {
         let sct = self
             .ct_log
             .add_precertificate(&precertificate, &authority.issuer, signing);
-        let certificate = authority.certificate(&precertificate, &sct);
+        let certificate = authority.certificate(&precertificate, std::slice::from_ref(&sct));
         match signing.sct {
             SctKind::Good | SctKind::WithoutExtensions | SctKind::Tampered => certificate,
             SctKind::Missing => authority.without_timestamps(&certificate),
@@ -480,13 +499,8 @@ fn certificate_material(leaf: &Certificate) -> bundle::verification_material::Co
 }
 
 fn key_material(key: &PublicKey) -> bundle::verification_material::Content {
-    let hint = hint(key);
+    let hint = base64::encode(&key.fingerprint());
     bundle::verification_material::Content::PublicKey(common::PublicKeyIdentifier { hint })
-}
-
-/// The name of a key in bundles.
-fn hint(key: &PublicKey) -> String {
-    base64::encode(&key.fingerprint())
 }
 
 fn message_content(digest: &Digest, signature: &[u8]) -> bundle::bundle::Content {
@@ -578,10 +592,10 @@ impl CertificateAuthority {
     fn certificate(
         &self,
         precertificate: &Precertificate,
-        sct: &SignedCertificateTimestamp,
+        timestamps: &[SignedCertificateTimestamp],
     ) -> Certificate {
         let permit = precertificate
-            .with_timestamps(std::slice::from_ref(sct))
+            .with_timestamps(timestamps)
             .expect("a permit");
         block_on(permit.sign(&self.signer)).expect("a certificate")
     }

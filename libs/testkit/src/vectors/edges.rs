@@ -177,6 +177,13 @@ fn keys() -> Vec<Recipe> {
             d.form = Form::StatementByKey(key, provenance());
             d.sign();
         }),
+        edge("key-id-repeats-the-hint", "key-statement", |d| {
+            use sealwright_proto::bundle::v1::verification_material::Content;
+            let Some(Content::PublicKey(key)) = d.material().content.clone() else {
+                panic!("a key")
+            };
+            d.envelope().signatures[0].keyid = key.hint;
+        }),
         edge("key-with-opaque-hint", "key-p256", |d| {
             let hint = "release key of 2026".into();
             d.material().content = Some(
@@ -477,8 +484,8 @@ fn authorities() -> Vec<Recipe> {
                 logs.insert(0, retired);
             }
         }),
-        edge("trusted-root-of-version-01", "v03-blob", |d| {
-            d.root.media_type = "application/vnd.dev.sigstore.trustedroot+json;version=0.1".into();
+        edge("trusted-root-of-version-02", "v03-blob", |d| {
+            d.root.media_type = "application/vnd.dev.sigstore.trustedroot.v0.2+json".into();
         }),
         edge("predicate-type-that-was-asked-for", "v03-statement", |d| {
             d.demands.predicate_type = Some(PREDICATE.into());

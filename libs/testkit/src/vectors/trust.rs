@@ -223,12 +223,51 @@ fn certificate_logs() -> Vec<Recipe> {
             "v03-blob",
             |d| d.root.ctlogs.clear(),
         ),
+        good(Category::Trust, "two-certificate-logs", "v03-blob", |d| {
+            enroll_with_logs(d, &[0, 1]);
+            d.demands.certificate_logs = Some(2);
+        }),
+        trust("certificate-transparency", "THRESHOLD_NOT_MET").case(
+            "two-timestamps-of-one-certificate-log",
+            "two-certificate-logs",
+            |d| enroll_with_logs(d, &[0, 0]),
+        ),
+        trust("certificate-transparency", "SCT_UNKNOWN_LOG").case(
+            "second-certificate-log-is-unknown",
+            "two-certificate-logs",
+            |d| {
+                d.root.ctlogs.pop();
+            },
+        ),
+        good(
+            Category::Trust,
+            "unknown-certificate-log-beside-a-known-one",
+            "two-certificate-logs",
+            |d| {
+                d.root.ctlogs.pop();
+                d.demands.certificate_logs = None;
+            },
+        ),
         trust("certificate-transparency", "THRESHOLD_NOT_MET").case(
             "one-certificate-log-of-two",
             "v03-blob",
             |d| d.demands.certificate_logs = Some(2),
         ),
     ]
+}
+
+/// The signer's certificate is logged in these of two trusted logs.
+fn enroll_with_logs(draft: &mut Draft, order: &[usize]) {
+    let mut logs = [
+        draft.world.ct_log.clone(),
+        CtLog::new("https://ct.example.org/2026"),
+    ];
+    draft.root.ctlogs = logs.iter().map(CtLog::trusted).collect();
+    let signer = draft
+        .world
+        .enroll_with_logs(&mut logs, order, &draft.signing);
+    draft.signer = Some(signer);
+    draft.sign_again();
 }
 
 /// Trusted roots that nobody can use.
