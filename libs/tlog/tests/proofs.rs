@@ -9,18 +9,36 @@ use sealwright_tlog::hash::{leaf_hash, merkle_tree_hash, node_hash};
 use sealwright_tlog::proof::{consistency_proof, inclusion_proof};
 use sealwright_tlog::{Error, Hash, HashReader, Node, verify_consistency, verify_inclusion};
 
-/// Random inputs that a failure can be repeated with: the seed is printed.
-fn random_cases(cases: u32) -> Config {
+/// New inputs, with which a failure can be repeated: the seed is printed.
+fn new_cases(cases: u32) -> Config {
     let seed = std::env::var("SEALWRIGHT_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok())
         .unwrap_or_else(|| u64::from_le_bytes(random_bytes()));
     println!("seed {seed} (repeat with SEALWRIGHT_SEED={seed})");
+    seeded(seed, cases)
+}
+
+fn seeded(seed: u64, cases: u32) -> Config {
     Config {
         rng_seed: RngSeed::Fixed(seed),
         failure_persistence: None,
         ..Config::with_cases(cases)
     }
+}
+
+/// Properties, each on the same inputs every time and on new ones.
+macro_rules! properties {
+    ($cases:literal, $($body:tt)*) => {
+        mod on_the_same_inputs {
+            use super::*;
+            proptest! { #![proptest_config(seeded(20_261_124, $cases))] $($body)* }
+        }
+        mod on_new_inputs {
+            use super::*;
+            proptest! { #![proptest_config(new_cases($cases))] $($body)* }
+        }
+    };
 }
 
 // The definitions of the RFC.
@@ -186,8 +204,8 @@ fn any_part() -> impl Strategy<Value = Part> {
     proptest::sample::select(&[Part::Leaf, Part::Root, Part::Path, Part::Index][..])
 }
 
-proptest! {
-    #![proptest_config(random_cases(300))]
+properties! {
+    150,
 
     #[test]
     fn every_leaf_is_proven_by_a_path_of_the_right_length(tree in any_tree(), pick: u64, size in 1..=u64::MAX) {

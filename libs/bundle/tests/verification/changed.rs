@@ -8,7 +8,7 @@ use sealwright_bundle::{Artifact, Bundle, TrustedRoot, Verified, verify};
 use sealwright_testkit::bundle_factory::{DAY, NOW};
 use sealwright_testkit::vectors::Case;
 
-use crate::asking::{Given, ask, case, policy, random_cases};
+use crate::asking::{Given, ask, case, policy, properties};
 
 /// What a verdict means, without the words of the trusted root.
 #[derive(Debug, PartialEq)]
@@ -113,8 +113,8 @@ fn any_byte() -> impl Strategy<Value = u8> {
     ]
 }
 
-proptest! {
-    #![proptest_config(random_cases(2000))]
+properties! {
+    1000,
 
     #[test]
     fn a_changed_bundle_means_no_more_than_before_or_nothing(which in 0..forms().len(), at in any::<usize>(), kind: u8, byte in any_byte()) {

@@ -12,7 +12,7 @@ use sealwright_testkit::bundle_factory::{
     DAY, EMAIL, ISSUER, NOW, SignatureLog, Signing, TimestampAuthority, World, window,
 };
 
-use crate::asking::random_cases;
+use crate::asking::properties;
 
 const ARTIFACT: &[u8] = b"an artifact";
 
@@ -218,16 +218,6 @@ impl Windows {
     }
 }
 
-proptest! {
-    #![proptest_config(random_cases(400))]
-
-    #[test]
-    fn a_signature_counts_when_every_verified_time_is_inside_everything(windows in any_windows()) {
-        let verdict = judge(scene().stamped(&windows.tokens), windows.root(), &jane());
-        prop_assert_eq!(verdict.is_ok(), windows.hold(), "{:?}", verdict);
-    }
-}
-
 /// Both answers must be frequent, or the property above says little.
 #[test]
 fn the_random_windows_hold_often_and_fail_often() {
@@ -318,8 +308,14 @@ impl Counts {
     }
 }
 
-proptest! {
-    #![proptest_config(random_cases(300))]
+properties! {
+    200,
+
+    #[test]
+    fn a_signature_counts_when_every_verified_time_is_inside_everything(windows in any_windows()) {
+        let verdict = judge(scene().stamped(&windows.tokens), windows.root(), &jane());
+        prop_assert_eq!(verdict.is_ok(), windows.hold(), "{:?}", verdict);
+    }
 
     #[test]
     fn thresholds_count_operators(counts in any_counts()) {

@@ -140,6 +140,8 @@ fn what_did_not_count_is_a_warning() {
             "TIMESTAMP_REJECTED",
         ),
         ("entry-of-an-unknown-log-beside", "LOG_UNKNOWN"),
+        ("unknown-certificate-log-beside-a-known-one", "SCT_REJECTED"),
+        ("key-without-any-time", "TIME_UNKNOWN"),
     ] {
         assert_eq!(warnings(&verdict(name)), [code], "{name}");
     }

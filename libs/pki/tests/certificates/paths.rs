@@ -190,13 +190,17 @@ fn authority_extensions(flaw: Flaw, path_len: Option<u64>) -> Vec<Vec<u8>> {
     extensions
 }
 
-/// Random inputs that a failure can be repeated with: the seed is printed.
-fn random_cases(cases: u32) -> Config {
+/// New inputs, with which a failure can be repeated: the seed is printed.
+fn new_cases(cases: u32) -> Config {
     let seed = std::env::var("SEALWRIGHT_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok())
         .unwrap_or_else(|| u64::from_le_bytes(random_bytes()));
     println!("seed {seed} (repeat with SEALWRIGHT_SEED={seed})");
+    seeded(seed, cases)
+}
+
+fn seeded(seed: u64, cases: u32) -> Config {
     Config {
         rng_seed: RngSeed::Fixed(seed),
         // The seed repeats a failure; a file beside the test would not, since keys are new each time.
@@ -205,8 +209,22 @@ fn random_cases(cases: u32) -> Config {
     }
 }
 
-proptest! {
-    #![proptest_config(random_cases(600))]
+/// Properties, each on the same inputs every time and on new ones.
+macro_rules! properties {
+    ($cases:literal, $($body:tt)*) => {
+        mod on_the_same_inputs {
+            use super::*;
+            proptest! { #![proptest_config(seeded(20_261_124, $cases))] $($body)* }
+        }
+        mod on_new_inputs {
+            use super::*;
+            proptest! { #![proptest_config(new_cases($cases))] $($body)* }
+        }
+    };
+}
+
+properties! {
+    300,
 
     #[test]
     fn a_path_is_good_when_each_of_its_certificates_is(path in any_path()) {
