@@ -10,6 +10,9 @@ use serde::Serialize;
 
 use crate::json::rfc3339;
 
+/// How much of what was found is told: more than any honest name, digest or list of reasons takes.
+const MAX_TOLD_CHARACTERS: usize = 2000;
+
 /// The checks of verification in the order in which they run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -194,6 +197,18 @@ pub enum EntryField {
     RootHash,
 }
 
+impl EntryField {
+    /// Numbers beside the proof are nobody's signature; the other fields say whose entry it is.
+    fn help(self) -> &'static str {
+        match self {
+            Self::LogIndex | Self::TreeSize | Self::RootHash => {
+                "The proof belongs to another state of the log, or to another entry."
+            }
+            _ => "The log entry belongs to another signature.",
+        }
+    }
+}
+
 impl fmt::Display for EntryField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -228,7 +243,7 @@ impl fmt::Display for Counted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Logs => "signature logs of distinct operators",
-            Self::Times => "verified times",
+            Self::Times => "verified times of distinct operators",
             Self::TimestampAuthorities => "timestamp authorities of distinct operators",
             Self::CertificateLogs => "certificate logs",
         })
@@ -722,8 +737,8 @@ impl VerifyError {
         Explanation {
             code: self.code(),
             step: self.step(),
-            found,
-            expected,
+            found: shortened(found),
+            expected: shortened(expected),
             help,
             entry: self.entry(),
             timestamp: self.timestamp(),
@@ -1047,7 +1062,7 @@ impl VerifyError {
             } => (
                 format!("log entry {entry}: {field} {found}"),
                 format!("{field} {expected}"),
-                "The log entry belongs to another signature.",
+                field.help(),
             ),
             Self::UnsupportedEntryType {
                 entry,
@@ -1135,6 +1150,16 @@ impl fmt::Display for VerifyError {
 }
 
 impl std::error::Error for VerifyError {}
+
+/// Parts of a bundle are quoted in what is found, and may be as long as a bundle.
+fn shortened(mut text: String) -> String {
+    let cut = text.char_indices().nth(MAX_TOLD_CHARACTERS);
+    if let Some((end, _)) = cut {
+        text.truncate(end);
+        text.push_str(" [...]");
+    }
+    text
+}
 
 fn join(parts: impl Iterator<Item = String>) -> String {
     parts.collect::<Vec<_>>().join("; ")

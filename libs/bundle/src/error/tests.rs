@@ -347,3 +347,19 @@ fn what_is_at_fault_is_told_by_its_position() {
     let json = serde_json::to_string(&VerifyError::SctMissing.explain()).expect("JSON");
     assert!(!json.contains("\"entry\"") && !json.contains("\"timestamp\""));
 }
+
+#[test]
+fn what_is_told_of_a_bundle_has_an_end() {
+    let long = "\u{e9}".repeat(1 << 20);
+    let refusal = VerifyError::CheckpointOrigin {
+        entry: 0,
+        found: long.clone(),
+        expected: long,
+    };
+    let explanation = refusal.explain();
+    assert!(explanation.found.ends_with("\u{e9} [...]"));
+    assert_eq!(explanation.found.chars().count(), MAX_TOLD_CHARACTERS + 6);
+    assert!(refusal.to_string().chars().count() < 3 * MAX_TOLD_CHARACTERS);
+    let short = VerifyError::PolicyInvalid { what: "x".into() };
+    assert_eq!(short.explain().found, "x");
+}
