@@ -363,3 +363,26 @@ fn what_is_told_of_a_bundle_has_an_end() {
     let short = VerifyError::PolicyInvalid { what: "x".into() };
     assert_eq!(short.explain().found, "x");
 }
+
+#[test]
+fn numbers_beside_a_proof_are_not_blamed_on_another_signature() {
+    let help = |field| {
+        let (found, expected) = (String::new(), String::new());
+        VerifyError::EntryMismatch {
+            entry: 0,
+            field,
+            found,
+            expected,
+        }
+        .explain()
+        .help
+    };
+    for field in [
+        EntryField::LogIndex,
+        EntryField::TreeSize,
+        EntryField::RootHash,
+    ] {
+        assert!(help(field).contains("proof"), "{field}");
+    }
+    assert!(help(EntryField::Digest).contains("another signature"));
+}
