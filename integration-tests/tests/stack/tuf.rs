@@ -668,6 +668,90 @@ fn a_full_disk_keeps_what_was_trusted() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Documents that once mattered, and what their changes are made from.
+const DOCUMENTS: [&str; 12] = [
+    r#"{"b":[1,-2,{}],"a":null,"B":true,"\u00e9":false,"":""}"#,
+    r#"{"k":"a\"b\\c\nd\u0001\u00e9\/\ud83d\ude00","\ud83d\ude00":1,"\uffff":2}"#,
+    r#"{"signed":{"_type":"root","version":12,"expires":"2030-01-01T00:00:00Z","keys":{},"x":[[[]]]}}"#,
+    "[9223372036854775807,-9223372036854775808,18446744073709551615,0]",
+    "[18446744073709551616]",
+    r#"{"a":1.0}"#,
+    r#"{"a":1e3}"#,
+    r#"["\ud800"]"#,
+    r#"{"a":1,"a":2}"#,
+    "\"\u{7f}\u{80}\u{2028}\"",
+    " [ true , false ] ",
+    "-0",
+];
+
+/// Whatever has a canonical form here has the same there. What we refuse and they take (a member twice, integers beyond 64
+/// bits, a minus before zero) is refused so that no two readers can differ.
+#[test]
+fn canonical_json_is_what_securesystemslib_makes() -> anyhow::Result<()> {
+    use rand::{SeedableRng as _, rngs::StdRng};
+    use sealwright_testkit::mutate::{Format, mutate, pick};
+    use sealwright_tuf::canonical;
+
+    let Some(python) =
+        sealwright_integration_tests::python("canonical_json_is_what_securesystemslib_makes")
+    else {
+        return Ok(());
+    };
+    let random = match std::env::var("SEALWRIGHT_SEED") {
+        Ok(text) => text.parse().context("SEALWRIGHT_SEED is a number")?,
+        Err(_) => rand::random(),
+    };
+    println!("seed {random} (repeat with SEALWRIGHT_SEED={random})");
+    let mut documents: Vec<Vec<u8>> = DOCUMENTS.map(|text| text.as_bytes().to_vec()).into();
+    // What still has a form is changed further.
+    let mut whole = documents.clone();
+    for seed in [1, random] {
+        let mut rng = StdRng::seed_from_u64(seed);
+        for _ in 0..2000 {
+            let (one, other) = (pick(&mut rng, &whole), pick(&mut rng, &whole));
+            let (Some(one), Some(other)) = (one.cloned(), other.cloned()) else {
+                continue;
+            };
+            let words = &["\\u0000", "1e1", "null"];
+            let changed = mutate(&mut rng, Format::Json, &one, &other, words);
+            // Longer ones say no more.
+            if changed.len() > 400 {
+                continue;
+            }
+            if canonical::parse(&changed).is_ok() {
+                whole.push(changed.clone());
+            }
+            documents.push(changed);
+        }
+    }
+    let lines: Vec<String> = documents.iter().map(hex::encode).collect();
+    let script = workspace_root().join("integration-tests/clients/python/canonical.py");
+    let said = Tool::new(python)
+        .arg(script)
+        .run_with_input((lines.join("\n") + "\n").as_bytes())?
+        .success()?;
+    let theirs: Vec<&str> = said.split('\n').collect();
+    ensure!(
+        theirs.len() == documents.len() + 1,
+        "{} answers",
+        theirs.len()
+    );
+    let mut taken = 0;
+    for (document, theirs) in documents.iter().zip(theirs) {
+        let shown = String::from_utf8_lossy(document);
+        let ours = canonical::parse(document).and_then(|value| canonical::encode(&value));
+        let Ok(ours) = ours else { continue };
+        taken += 1;
+        ensure!(hex::encode(ours) == theirs, "{shown:?} differs: {theirs:?}");
+    }
+    println!(
+        "{taken} of {} documents have a canonical form",
+        documents.len()
+    );
+    ensure!(taken > 500, "only {taken} documents were compared");
+    Ok(())
+}
+
 fn contents(dir: &Path) -> anyhow::Result<BTreeMap<PathBuf, Vec<u8>>> {
     let entries = fs::read_dir(dir)?.map(|entry| {
         let path = entry?.path();
