@@ -35,6 +35,7 @@ use crate::identity::{IdentityToken, TokenSource};
 use crate::mint::MintRequest;
 use crate::own_pki::OwnCertificate;
 use crate::sign::{self, IssuedCertificate, Signed};
+use crate::subjects::Subject;
 use crate::trust::{Freshness, Profile, TrustConfig};
 
 /// Runs one call to its end.
@@ -196,6 +197,20 @@ pub fn verify(
     now: i64,
 ) -> Result<Verified, Error> {
     wait(crate::verify(bundle, artifact, root, policy, now))
+}
+
+/// [`crate::verify_subjects`].
+///
+/// # Errors
+/// Its, and [`Error::InsideRuntime`].
+pub fn verify_subjects(
+    bundle: &Bundle,
+    subjects: &[Subject],
+    root: &TrustedRoot,
+    policy: &Policy,
+    now: i64,
+) -> Result<Verified, Error> {
+    wait(crate::verify_subjects(bundle, subjects, root, policy, now))
 }
 
 /// [`crate::verify_many`], whose verdicts are waited for.
