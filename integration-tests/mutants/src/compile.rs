@@ -279,7 +279,8 @@ fn place(span: &Value) -> Option<(String, Range<usize>)> {
 }
 
 /// The module that every mutant asks whether it is on. With a file named in `SEALWRIGHT_MUTANTS_TRACE` it also writes down
-/// the number of each mutant that asks, once.
+/// the number of each mutant that asks, once. The first panic ends the process: tests that come after it would only cost time.
+/// (A test that panics on purpose fails the run without a mutant, and can be skipped.)
 fn switch(count: usize) -> String {
     format!(
         r#"
@@ -298,7 +299,14 @@ mod __mutant {{
     }});
     static SEEN: [AtomicBool; {size}] = [const {{ AtomicBool::new(false) }}; {size}];
 
+    static FIRST_PANIC_ENDS: LazyLock<()> = LazyLock::new(|| {{
+        if *ACTIVE != 0 || TRACE.is_some() {{
+            std::panic::set_hook(Box::new(|_| std::process::exit(101)));
+        }}
+    }});
+
     pub(crate) fn on(number: usize) -> bool {{
+        LazyLock::force(&FIRST_PANIC_ENDS);
         if let Some(mut trace) = TRACE.as_ref()
             && !SEEN[number].swap(true, Relaxed)
         {{

@@ -29,6 +29,7 @@ pub(crate) enum Outcome {
 struct Test {
     program: usize,
     name: String,
+    /// What it adds to a process that runs others too.
     cost: Duration,
     reached: BTreeSet<usize>,
 }
@@ -44,7 +45,7 @@ pub(crate) struct Tests {
 }
 
 /// Tests in one process until their cost comes to this; then, if the mutant still lives, the next ones.
-const CHUNK: Duration = Duration::from_millis(300);
+const CHUNK: Duration = Duration::from_secs(1);
 /// Processor seconds for a process: this many times what its tests cost without a mutant, and some seconds more.
 const TIMES_THE_COST: u64 = 10;
 /// Seconds of the clock on the wall for a test that sleeps for ever.
@@ -77,7 +78,7 @@ impl Tests {
             names.extend(wanted.map(|name| (program, name)));
         }
         let scratch = scratch.to_path_buf();
-        let mut tests = in_parallel(jobs, &names, |worker, (program, name)| {
+        let tests = in_parallel(jobs, &names, |worker, (program, name)| {
             let trace = scratch.join(format!("trace-{worker}"));
             let _ = fs::remove_file(&trace);
             let of = programs.get(*program).context("no such program")?;
@@ -99,13 +100,41 @@ impl Tests {
                 _ => bail!("{name} fails without a mutant"),
             }
         })?;
-        tests.sort_by_key(|test| test.cost);
-        Ok(Self {
+        let mut tests = Self {
             programs,
             tests,
             scratch,
             seconds,
-        })
+        };
+        tests.share_costs()?;
+        Ok(tests)
+    }
+
+    /// Tests of one program may share what one of them makes first. Alone each pays for it; together they cost what a run
+    /// of all of them does.
+    fn share_costs(&mut self) -> Result<()> {
+        for (number, program) in self.programs.iter().enumerate() {
+            let mine = || self.tests.iter().filter(|test| test.program == number);
+            let names: Vec<&String> = mine().map(|test| &test.name).collect();
+            let alone: Duration = mine().map(|test| test.cost).sum();
+            let process = Process {
+                program,
+                names: &names,
+                environment: ("SEALWRIGHT_MUTANT", "0".to_owned()),
+                processor_seconds: 600,
+                output: self.scratch.join("output-all"),
+            };
+            let started = Instant::now();
+            if names.is_empty() || !matches!(process.run()?, End::Passed) {
+                continue;
+            }
+            let share = started.elapsed().as_secs_f64() / alone.as_secs_f64().max(f64::EPSILON);
+            for test in self.tests.iter_mut().filter(|test| test.program == number) {
+                test.cost = test.cost.mul_f64(share.min(1.0));
+            }
+        }
+        self.tests.sort_by_key(|test| test.cost);
+        Ok(())
     }
 
     /// How many tests there are.
@@ -253,10 +282,13 @@ impl<Name: AsRef<str>> Process<'_, Name> {
     fn first_failure(&self) -> String {
         let output = fs::read(&self.output).unwrap_or_default();
         let output = String::from_utf8_lossy(&output).into_owned();
-        let failed = output
+        // The process ends while a test is under way, and its line is the last one.
+        let last = output
             .lines()
-            .find_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
-        failed.unwrap_or("the program").to_owned()
+            .last()
+            .and_then(|line| line.strip_prefix("test "));
+        let name = last.and_then(|line| line.split(" ... ").next());
+        name.unwrap_or("the program").to_owned()
     }
 }
 
