@@ -7,6 +7,7 @@
 //! | `trusted_root.json` | the trusted root |
 //! | `identity`, `issuer` | the expected signer, in keyless cases |
 //! | `key.pub` | the expected signer's key, in the others |
+//! | `README` | what a verifier should say, and which right case it differs from |
 //!
 //! The name of a case that must be refused ends in `_fail`.
 
@@ -41,6 +42,7 @@ pub fn write(case: &Case, parent: &Path) -> io::Result<PathBuf> {
     fs::write(directory.join("bundle.sigstore.json"), &case.bundle)?;
     fs::write(directory.join("artifact"), &case.artifact)?;
     fs::write(directory.join("trusted_root.json"), &case.trusted_root)?;
+    fs::write(directory.join("README"), readme(case))?;
     match &case.asked {
         Asked::Identity { subject, issuer } => {
             fs::write(directory.join("identity"), subject)?;
@@ -50,4 +52,15 @@ pub fn write(case: &Case, parent: &Path) -> io::Result<PathBuf> {
         Asked::Pattern { .. } => unreachable!("a portable case has no pattern"),
     }
     Ok(directory)
+}
+
+fn readme(case: &Case) -> String {
+    let answer = match case.expected {
+        Expected::Verified => "To be verified.".into(),
+        Expected::Refused { code, step } => format!("To be refused in step {step}: {code}."),
+    };
+    let twin = case.twin.map_or_else(String::new, |twin| {
+        format!(" Made from {twin}, which is right.")
+    });
+    format!("{:?}: {}\n\n{answer}{twin}\n", case.category, case.name)
 }
