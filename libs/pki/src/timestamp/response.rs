@@ -461,13 +461,19 @@ impl<'a> Attributes<'a> {
     fn read(mut list: Reader<'a>) -> Result<Self, TimestampError> {
         const PART: &str = "SignerInfo.signedAttrs";
         let mut attributes = Self::default();
+        let mut signing_time = None;
+        let mut previous: &[u8] = &[];
         let mut count = 0;
         while !list.is_empty() {
             count += 1;
-            if count > MAX_ATTRIBUTES {
+            let element = list.expect(tag::SEQUENCE).map_err(malformed(PART))?;
+            // RFC 5652 section 5.3 wants DER, and DER has one order (X.690 section 11.6). What is signed is the DER, so that
+            // readers who sort before they verify would see another message.
+            if count > MAX_ATTRIBUTES || element.whole < previous {
                 return Err(TimestampError::Malformed { part: PART });
             }
-            let (identifier, values) = attribute(&mut list).map_err(malformed(PART))?;
+            previous = element.whole;
+            let (identifier, values) = attribute(element).map_err(malformed(PART))?;
             let (slot, name) = match identifier {
                 names::CONTENT_TYPE => (&mut attributes.content_type, "contentType"),
                 names::MESSAGE_DIGEST => (&mut attributes.message_digest, "messageDigest"),
@@ -478,6 +484,8 @@ impl<'a> Attributes<'a> {
                     &mut attributes.signing_certificate_v2,
                     "signingCertificateV2",
                 ),
+                // Nothing rests on it, genTime being the time; it is a time nevertheless.
+                names::SIGNING_TIME => (&mut signing_time, "signingTime"),
                 _ => continue,
             };
             let single = single_value(values)
@@ -486,12 +494,19 @@ impl<'a> Attributes<'a> {
                 return Err(TimestampError::SignedAttribute { attribute: name });
             }
         }
+        if let Some(time) = signing_time {
+            Reader::new(time.whole)
+                .time()
+                .map_err(|_| TimestampError::SignedAttribute {
+                    attribute: "signingTime",
+                })?;
+        }
         Ok(attributes)
     }
 }
 
-fn attribute<'a>(list: &mut Reader<'a>) -> Result<(ObjectIdentifier, Reader<'a>), DerFault> {
-    let mut attribute = list.sequence()?;
+fn attribute(element: Element<'_>) -> Result<(ObjectIdentifier, Reader<'_>), DerFault> {
+    let mut attribute = element.reader();
     let identifier = attribute.oid()?;
     let values = attribute.set()?;
     attribute.finish()?;

@@ -383,6 +383,66 @@ fn template_attribute(authorities: &Authorities) -> Vec<u8> {
 }
 
 #[test]
+fn signed_attributes_have_one_order_and_the_signing_time_is_a_time() {
+    let authorities = Authorities::new(KeyType::EcP256);
+    let template = authorities.template();
+    let digest = sha256(DATA);
+    let with = |change: &dyn Fn(&mut Vec<Vec<u8>>)| {
+        let mut token = template.prepare(&stamp(&digest)).expect("in range");
+        let mut set = asn1::only(&token.signed_attributes, tag::SET)
+            .expect("a set")
+            .reader();
+        let mut attributes = Vec::new();
+        while !set.is_empty() {
+            attributes.push(set.element().expect("an attribute").whole.to_vec());
+        }
+        change(&mut attributes);
+        token.signed_attributes = asn1::encode(tag::SET, &attributes.concat());
+        let signature = authorities
+            .key
+            .sign(authorities.algorithm, token.message())
+            .expect("signs");
+        check(&token.finish(&signature), &authorities.root_alone()).err()
+    };
+    assert_eq!(with(&|_| {}), None);
+    assert_eq!(
+        with(&|attributes| attributes.swap(0, 1)),
+        Some(TimestampError::Malformed {
+            part: "SignerInfo.signedAttrs"
+        })
+    );
+    for value in [
+        Vec::new(),
+        asn1::encode(tag::UTC_TIME, b"yesterday"),
+        asn1::encode(tag::UTF8_STRING, b"270115080000Z"),
+        [
+            asn1::encode(tag::UTC_TIME, b"270115080000Z"),
+            asn1::encode(tag::UTC_TIME, b"270115080001Z"),
+        ]
+        .concat(),
+    ] {
+        let replaced = |attributes: &mut Vec<Vec<u8>>| {
+            let oid = names::SIGNING_TIME;
+            let named = |other: &Vec<u8>| {
+                other
+                    .windows(oid.as_bytes().len())
+                    .any(|run| run == oid.as_bytes())
+            };
+            let at = attributes.iter().position(named).expect("a signing time");
+            attributes[at] = attribute(oid, &value);
+            attributes.sort();
+        };
+        assert_eq!(
+            with(&replaced),
+            Some(TimestampError::SignedAttribute {
+                attribute: "signingTime"
+            }),
+            "{value:02x?}"
+        );
+    }
+}
+
+#[test]
 fn the_digest_of_the_content_is_compared() {
     let authorities = Authorities::new(KeyType::EcP256);
     let template = authorities.template();
