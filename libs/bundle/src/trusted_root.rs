@@ -507,16 +507,29 @@ fn log_parts(
         return Err(invalid(format!("{}: no logId", place())));
     }
     let validity = validity(field, &message.base_url, public_key.valid_for.as_ref())?;
-    match read_key(public_key.raw_bytes.as_deref().unwrap_or_default()) {
+    match log_key(public_key) {
         Ok(key) => Ok(Some(LogParts {
             log_id,
             key,
             validity,
         })),
-        Err(error) => {
-            warnings.push(format!("{}: passed over: {error}", place()));
+        Err(why) => {
+            warnings.push(format!("{}: passed over: {why}", place()));
             Ok(None)
         }
+    }
+}
+
+/// The key, unless it is of another kind than `keyDetails` says: then one of the two is not what the operator meant.
+fn log_key(message: &common::PublicKey) -> Result<PublicKey, String> {
+    let key = read_key(message.raw_bytes.as_deref().unwrap_or_default())
+        .map_err(|error| error.to_string())?;
+    match Algorithm::from_key_details(message.key_details) {
+        Some(stated) if !stated.fits(key.key_type()) => Err(format!(
+            "a key of type {}, for which keyDetails says {stated}",
+            key.key_type()
+        )),
+        _ => Ok(key),
     }
 }
 
@@ -660,6 +673,27 @@ mod tests {
                 .expect_err("no start");
             assert!(error.to_string().contains("validFor.start"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_log_whose_key_is_not_of_the_stated_kind_is_passed_over() {
+        let other = PrivateKey::generate(KeyType::EcP256).expect("a key");
+        let contradiction = log(
+            "https://log.example",
+            other.public_key(),
+            &[1; 32],
+            SINCE_2026,
+        );
+        let read = root(std::slice::from_ref(&contradiction)).expect("a root");
+        assert!(read.transparency_logs().is_empty());
+        assert!(
+            matches!(read.warnings(), [only] if only.contains("PKIX_ED25519") || only.contains("ed25519")),
+            "{:?}",
+            read.warnings()
+        );
+        let unstated = contradiction.replace("PKIX_ED25519", "PUBLIC_KEY_DETAILS_UNSPECIFIED");
+        let read = root(&[unstated]).expect("a root");
+        assert_eq!(read.transparency_logs().len(), 1);
     }
 
     #[test]
