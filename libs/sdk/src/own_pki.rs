@@ -171,3 +171,109 @@ impl OwnCertificate {
 fn refuse(problem: String) -> Error {
     Error::input("certificate", problem)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sealwright_testkit::bundle_factory::{DAY, NOW};
+    use sealwright_testkit::own_pki::{Leaf, Listing, OwnAuthority};
+
+    #[test]
+    fn a_certificate_signs_for_its_own_key_while_it_is_valid() {
+        let root = OwnAuthority::root("root");
+        let issuing = root.below("issuing");
+        let leaf = issuing.issue(&Leaf::default());
+        let key = leaf.key.public_key();
+        let alone = OwnCertificate::new(leaf.certificate.clone());
+        assert!(alone.check(key, NOW).is_ok());
+        let other = issuing.issue(&Leaf::default());
+        let refused = alone
+            .check(other.key.public_key(), NOW)
+            .expect_err("another key");
+        assert!(refused.to_string().contains("another key"), "{refused}");
+        let (start, end) = (leaf.certificate.not_before(), leaf.certificate.not_after());
+        assert!(alone.check(key, start).is_ok() && alone.check(key, end).is_ok());
+        assert!(alone.check(key, start - 1).is_err() && alone.check(key, end + 1).is_err());
+        let chain = |issuers: &[&OwnAuthority]| {
+            let issuers = issuers.iter().map(|issuer| issuer.certificate.clone());
+            alone.clone().issued_by(issuers.collect()).check(key, NOW)
+        };
+        assert!(chain(&[&issuing, &root]).is_ok());
+        assert!(chain(&[&issuing]).is_ok(), "an anchor need not be a root");
+        assert!(chain(&[&root]).is_err());
+        assert!(
+            chain(&[&root, &issuing]).is_ok(),
+            "the last one is the anchor"
+        );
+    }
+
+    #[test]
+    fn a_bundle_carries_what_was_asked_for_and_never_a_root() {
+        let root = OwnAuthority::root("root");
+        let issuing = root.below("issuing");
+        let leaf = issuing.issue(&Leaf::default()).certificate;
+        let issuers = vec![issuing.certificate.clone(), root.certificate];
+        let own = OwnCertificate::new(leaf.clone()).issued_by(issuers);
+        assert_eq!(own.material(), SignerMaterial::Certificate(leaf.clone()));
+        let sent = SignerMaterial::CertificateChain(leaf, vec![issuing.certificate]);
+        assert_eq!(own.send_chain().material(), sent);
+    }
+
+    #[test]
+    fn a_day_is_short() {
+        let issuing = OwnAuthority::root("root");
+        for (seconds, short) in [(DAY, true), (DAY + 1, false)] {
+            let validity = (NOW, NOW + seconds);
+            let leaf = issuing.issue(&Leaf {
+                validity,
+                ..Leaf::default()
+            });
+            let own = OwnCertificate::new(leaf.certificate);
+            assert_eq!(own.is_short_lived(), short, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn files_hold_certificates_and_lists_in_either_form() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let write = |name: &str, bytes: &[u8]| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, bytes).expect("it is written");
+            path
+        };
+        let root = OwnAuthority::root("root");
+        let certificate = root.certificate.clone();
+        let list = root.revocation_list(&Listing::default());
+        let (pem, two) = (certificate.to_pem(), certificate.to_pem().repeat(2));
+        let read = |path: &Path| read_certificates("roots", path).map(|read| read.len());
+        assert_eq!(read(&write("one.pem", pem.as_bytes())).expect("PEM"), 1);
+        assert_eq!(read(&write("two.pem", two.as_bytes())).expect("PEM"), 2);
+        assert_eq!(read(&write("one.der", certificate.der())).expect("DER"), 1);
+        let one = read_certificate("certificate", &dir.path().join("one.der"));
+        assert_eq!(one.expect("one"), certificate);
+        let refused = read_certificate("certificate", &dir.path().join("two.pem"));
+        assert!(
+            refused
+                .expect_err("two")
+                .to_string()
+                .contains("2 certificates")
+        );
+        let lists = read_revocation_lists(&write("list.der", list.der())).expect("DER");
+        assert_eq!(lists, [list]);
+        for (name, bytes) in [
+            ("empty", &b""[..]),
+            ("text", b"hello"),
+            ("list", &[0x30, 0x80]),
+        ] {
+            let path = write(name, bytes);
+            let error = read(&path).expect_err(name);
+            assert_eq!(
+                (error.code(), error.verdict()),
+                ("INPUT_INVALID", crate::Verdict::Usage),
+                "{name}"
+            );
+            let error = read_revocation_lists(&path).expect_err(name).to_string();
+            assert!(error.contains("BEGIN X509 CRL"), "{error}");
+        }
+    }
+}
