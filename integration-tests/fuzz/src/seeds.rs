@@ -14,13 +14,16 @@ use sealwright_bundle::statement::COSIGN_CUSTOM;
 use sealwright_crypto::{
     Algorithm, HashAlgorithm, KeyType, MemorySigner, PrivateKey, PublicKey, Signer as _, base64,
 };
+use sealwright_pki::asn1::{self, tag};
+use sealwright_pki::crl::PEM_LABEL;
 use sealwright_pki::timestamp::{MessageImprint, TimeStampReq};
-use sealwright_pki::{Certificate, request, sct};
+use sealwright_pki::{Certificate, pem, request, sct};
 use sealwright_proto::bundle::v1 as proto;
 use sealwright_proto::rekor::v1 as rekor;
 use sealwright_testkit::bundle_factory::{
     self as factory, ISSUER, NOW, SctKind, Signing, World, statement, workload,
 };
+use sealwright_testkit::own_pki::{Leaf, Listed, Listing, OwnAuthority, URI_NAME};
 use sealwright_tlog::ct::{CtEntry, TileLeaf, leaf_index_extensions, tree_head_signature};
 use sealwright_tlog::entry::{Dsse, Entry, EntrySignature, HashedRekord, VerifierMaterial};
 use sealwright_tlog::{Checkpoint, Note, NoteKey, SignatureKind, tile};
@@ -52,6 +55,7 @@ pub fn write_all() -> Result<()> {
     tokens()?;
     let bundles = bundles(&mut world)?;
     certificates(&mut world, &bundles)?;
+    revocation_lists()?;
     timestamps(&world)?;
     logs(&world, &bundles)?;
     submissions(&world, &bundles)?;
@@ -313,6 +317,68 @@ fn leaf_of(bundle: &proto::Bundle) -> Result<Certificate> {
     }
 }
 
+/// Lists of one issuer: empty, with every kind of entry, without an end, and of one distribution point.
+fn revocation_lists() -> Result<()> {
+    let issuer = OwnAuthority::root("own issuing");
+    put("crl", "issuer.der", issuer.certificate.der())?;
+    let list = |listing: Listing| issuer.revocation_list(&listing);
+    let entries = |reasons: &[Option<u8>]| {
+        let revoked = |reason: &Option<u8>| {
+            let leaf = issuer.issue(&Leaf::default());
+            let mut listed = Listed::new(&leaf.certificate, NOW - 600, *reason);
+            listed.invalidity_date = reason.map(|code| NOW - 600 - i64::from(code));
+            listed
+        };
+        reasons.iter().map(revoked).collect()
+    };
+    let every_reason = [
+        None,
+        Some(0),
+        Some(1),
+        Some(3),
+        Some(4),
+        Some(5),
+        Some(6),
+        Some(9),
+    ];
+    let full = list(Listing {
+        entries: entries(&every_reason),
+        keeps_expired_since: Some(NOW - 3600),
+        ..Listing::default()
+    });
+    let empty = list(Listing::default());
+    let endless = list(Listing {
+        next_update: None,
+        entries: entries(&[Some(4)]),
+        ..Listing::default()
+    });
+    let part = list(Listing {
+        scope: Some(distribution_point("http://crl.example.com/1")),
+        ..Listing::default()
+    });
+    for (name, list) in [
+        ("full", &full),
+        ("empty", &empty),
+        ("endless", &endless),
+        ("part", &part),
+    ] {
+        put("crl", &format!("{name}.der"), list.der())?;
+    }
+    let blocks = [&empty, &full].map(|list| pem::encode(PEM_LABEL, list.der()));
+    put("crl", "two.pem", blocks.concat())
+}
+
+/// IssuingDistributionPoint of lists for certificates of users with this name.
+fn distribution_point(uri: &str) -> Vec<u8> {
+    let full_name = asn1::encode(
+        tag::context_constructed(0),
+        &asn1::encode(URI_NAME, uri.as_bytes()),
+    );
+    let point = asn1::encode(tag::context_constructed(0), &full_name);
+    let only_users = asn1::encode(tag::context(1), &[0xff]);
+    asn1::encode_sequence(&[&point, &only_users])
+}
+
 fn certificates(world: &mut World, bundles: &[proto::Bundle]) -> Result<()> {
     let leaf = leaf_of(bundles.first().context("a bundle")?)?;
     put("certificate", "leaf-email.der", leaf.der())?;
@@ -440,10 +506,9 @@ fn logs(world: &World, bundles: &[proto::Bundle]) -> Result<()> {
     let mut extended = Checkpoint::new("log.example.com/shard", 3, [9; 32]);
     extended.extensions = vec!["an extension".into(), "another".into()];
     put("checkpoint", "extensions.txt", extended.to_text())?;
-    for key in [
-        NoteKey::for_log(&world.log.origin, world.log.key.public_key().clone())?,
-        witness_key,
-    ] {
+    let log_key = NoteKey::for_log(&world.log.origin, world.log.key.public_key().clone())?;
+    witness_policies(&log_key, &witness_key)?;
+    for key in [log_key, witness_key] {
         put(
             "note",
             &format!("{}.vkey", key.name()),
@@ -452,6 +517,26 @@ fn logs(world: &World, bundles: &[proto::Bundle]) -> Result<()> {
     }
     entries(bundles)?;
     tiles(bundles)
+}
+
+/// Policies with the log and the witness of the notes, and one whose group needs strangers.
+fn witness_policies(log: &NoteKey, witness: &NoteKey) -> Result<()> {
+    let text = |key: &NoteKey| key.to_vkey().context("a key of two parts");
+    let (log, witness) = (text(log)?, text(witness)?);
+    put("witness_policy", "none.txt", "quorum none\n")?;
+    let one = format!(
+        "# known from elsewhere\nlog {log} https://log2026.example.com\nwitness w {witness}\nquorum w\n"
+    );
+    put("witness_policy", "one.txt", one)?;
+    let mut groups = format!("log {log}\nwitness w {witness} https://witness.example.com/\n");
+    for name in ["x", "y"] {
+        let stranger = PrivateKey::generate(KeyType::Ed25519)?;
+        let public = stranger.public_key().clone();
+        let key = NoteKey::new(name, SignatureKind::CosignatureV1, public)?;
+        groups.push_str(&format!("witness {name} {}\n", text(&key)?));
+    }
+    groups.push_str("group strangers 1 x y\n\tgroup both all strangers w\nquorum both\n");
+    put("witness_policy", "groups.txt", groups)
 }
 
 fn entries(bundles: &[proto::Bundle]) -> Result<()> {

@@ -8,6 +8,7 @@ mod doors;
 mod identity;
 mod lines;
 pub(crate) mod tuf;
+mod revocation;
 mod verdict;
 mod wire;
 
@@ -31,6 +32,7 @@ pub struct Target {
 /// Every target, in the order in which they run.
 pub const ALL: &[Target] = &[
     asn1::CERTIFICATE,
+    revocation::CRL,
     asn1::SPKI,
     asn1::CSR,
     asn1::PRIVATE_KEY,
@@ -45,6 +47,7 @@ pub const ALL: &[Target] = &[
     wire::ADD_CHAIN,
     lines::NOTE,
     lines::CHECKPOINT,
+    lines::WITNESS_POLICY,
     lines::TILE_PATH,
     lines::TRACE_CONTEXT,
     lines::CONFIG,

@@ -105,6 +105,8 @@ pub struct Listing {
     pub entries: Vec<Listed>,
     /// expiredCertsOnCRL, Unix seconds.
     pub keeps_expired_since: Option<i64>,
+    /// Value of issuingDistributionPoint, critical.
+    pub scope: Option<Vec<u8>>,
 }
 
 impl Default for Listing {
@@ -115,6 +117,7 @@ impl Default for Listing {
             next_update: Some(NOW + 7 * DAY),
             entries: Vec::new(),
             keeps_expired_since: None,
+            scope: None,
         }
     }
 }
@@ -226,6 +229,9 @@ impl OwnAuthority {
                     if let Some(since) = listing.keeps_expired_since {
                         let value = generalized(since);
                         w.raw(&extension(&oid::EXPIRED_CERTS_ON_CRL, false, &value));
+                    }
+                    if let Some(scope) = &listing.scope {
+                        w.raw(&extension(&oid::ISSUING_DISTRIBUTION_POINT, true, scope));
                     }
                 });
             });
