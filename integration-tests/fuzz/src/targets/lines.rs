@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use sealwright_host::config;
 use sealwright_host::telemetry::TraceContext;
 use sealwright_tlog::tile::{TileId, parse_level, parse_position};
-use sealwright_tlog::{Checkpoint, Note, NoteKey, cosignature};
+use sealwright_tlog::{Checkpoint, Note, NoteKey, WitnessPolicy, cosignature};
 
 use super::{Target, outcome, text};
 use crate::corpus;
@@ -26,6 +26,16 @@ pub(super) const CHECKPOINT: Target = Target {
     cases: 8000,
     peak_factor: 48,
     check: checkpoint,
+};
+pub(super) const WITNESS_POLICY: Target = Target {
+    name: "witness_policy",
+    format: Format::Text,
+    dictionary: &[
+        "log ", "witness ", "group ", "quorum ", "none", "all", "any", "#", "\t", "\n", "2",
+    ],
+    cases: 8000,
+    peak_factor: 64,
+    check: witness_policy,
 };
 pub(super) const TILE_PATH: Target = Target {
     name: "tile_path",
@@ -100,6 +110,13 @@ static SIGNED: LazyLock<Vec<String>> = LazyLock::new(|| {
     notes.map(|note| note.text().to_owned()).collect()
 });
 
+/// The checkpoint that the witness of the corpus has cosigned.
+static SIGNED_NOTE: LazyLock<String> = LazyLock::new(|| {
+    let files = corpus::read(&corpus::seeds_of("note")).expect("the corpus is readable");
+    let cosigned = files.iter().find(|file| file.name == "cosigned.txt");
+    text(&cosigned.expect("a cosigned note").bytes).into_owned()
+});
+
 fn note(input: &[u8]) -> String {
     if let Ok(key) = NoteKey::from_vkey(&text(input)) {
         let written = key.to_vkey().expect("what was read can be written");
@@ -132,6 +149,39 @@ fn note(input: &[u8]) -> String {
             "{} {}",
             crate::behaviour::of(&verified),
             crate::behaviour::of(&seen)
+        )
+    })
+}
+
+/// A policy cut short is refused, a comment changes nothing, and nobody's cosignature is anybody else's.
+fn witness_policy(input: &[u8]) -> String {
+    outcome(WitnessPolicy::parse(input), |policy| {
+        let commented = [input, b"# a comment\n"].concat();
+        let commented = WitnessPolicy::parse(&commented).expect("a comment may stand anywhere");
+        assert_eq!(commented, policy, "a comment that means something");
+        let cut = input.strip_suffix(b"\n").expect("the last line has its end");
+        assert!(
+            cut.is_empty() || cut.ends_with(b"\n") || WitnessPolicy::parse(cut).is_err(),
+            "a policy cut short"
+        );
+        let (_, witnesses) = &*KEYS;
+        let note = Note::parse(SIGNED_NOTE.as_bytes()).expect("a note of the corpus");
+        let judged = policy.judge(&note);
+        if let Ok(judged) = &judged {
+            for cosignature in &judged.cosignatures {
+                let key = policy.witnesses().get(cosignature.witness);
+                assert!(key.is_some_and(|key| witnesses.contains(key)), "a stranger");
+            }
+            assert!(
+                judged.quorum_met || policy.quorum() != "no witness",
+                "no witness is needed, and one is missing"
+            );
+        }
+        format!(
+            "logs {} witnesses {} met {:?}",
+            policy.logs().len().min(3),
+            policy.witnesses().len().min(3),
+            judged.map(|judged| judged.quorum_met)
         )
     })
 }
