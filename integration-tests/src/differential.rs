@@ -42,10 +42,20 @@ use sealwright_testkit::mutate::{self, Format};
 use serde_json::Value;
 
 use change::{Change, sample};
-use judges::{Judge, question};
-use reasons::Reason;
+use judges::{Judge, Ours, Python, question};
+use reasons::{REASONS, Reason};
 use specimen::{ARTIFACT, Specimen};
 
+use crate::workspace_root;
+
+/// The seed of the larger part of every run.
+pub const FIXED_SEED: u64 = 20_261_124;
+/// From this many cases on every reason has to have been needed.
+const ENOUGH_FOR_EVERY_REASON: usize = 30_000;
+/// Where cases are kept that must not be as they are.
+const KEPT: &str = "target/differential";
+/// How many of them are shown; they come in crowds.
+const SHOWN: usize = 400;
 /// The class of a case that was not changed.
 pub const UNCHANGED: &str = "unchanged";
 
@@ -329,6 +339,26 @@ impl Report {
             + self.findings.len()
     }
 
+    /// Whether the changes were neither too harmless nor too coarse to compare anything by.
+    fn compares(&self) -> bool {
+        let compares =
+            self.both_accept_changed > self.total() / 100 && self.both_refuse > self.total() / 4;
+        if !compares {
+            println!("hardly any change makes a difference, or every change does");
+        }
+        compares
+    }
+
+    /// Whether a long run has needed every reason; one that nothing needs is no reason any more.
+    fn needs_every_reason(&self) -> bool {
+        let stale = REASONS
+            .iter()
+            .filter(|reason| !self.excused.contains_key(reason.because))
+            .inspect(|reason| println!("no case needs the reason: {}", reason.because))
+            .count();
+        stale == 0 || self.total() < ENOUGH_FOR_EVERY_REASON
+    }
+
     fn count(&mut self, case: &Case, ours: Verdict, theirs: Verdict) {
         let unchanged = case.class == UNCHANGED;
         match (ours.accepted(), theirs.accepted()) {
@@ -347,7 +377,7 @@ impl Report {
                     .entry(ours.kind().to_owned())
                     .or_default() += 1;
             }
-            (true, false) => match reasons::reason(&case.class, &case.place, &theirs.to_string()) {
+            (true, false) => match reasons::reason(case, &theirs.to_string()) {
                 Some(Reason { because, .. }) => *self.excused.entry(because).or_default() += 1,
                 None => self.found(case, ours, theirs),
             },
@@ -439,4 +469,48 @@ fn compare_with(
         report.count(case, our_verdict, their_verdict);
     }
     Ok(report)
+}
+
+/// As many pairs of verifiers as there are processors, with the published one on the right.
+pub fn pairs<O>(ours: impl Fn() -> O) -> Vec<(O, Python)> {
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    (0..processors).map(|_| (ours(), Python::new())).collect()
+}
+
+/// The whole comparison: three quarters of the cases by [`FIXED_SEED`], the others by a random seed, which is printed. The
+/// answer is whether everything is as it may be; what is not has been shown and kept.
+///
+/// # Errors
+/// A verifier that gives no verdicts, or a seed that is no number.
+pub fn run(count: usize) -> anyhow::Result<bool> {
+    let seed = match std::env::var("SEALWRIGHT_SEED") {
+        Ok(seed) => seed.parse().context("SEALWRIGHT_SEED is a number")?,
+        Err(_) => rand::random(),
+    };
+    println!("seed {seed} (repeat with SEALWRIGHT_SEED={seed})");
+    let mut all = cases(count - count / 4, FIXED_SEED);
+    all.extend(cases(count / 4, seed));
+    let report = compare(&all, pairs(|| Ours))?;
+    print!("{report}");
+    for (number, finding) in report.findings.iter().enumerate().take(SHOWN) {
+        let file = finding.keep(&workspace_root().join(KEPT), number)?;
+        println!(
+            "FOUND {finding}\n    judge again: differential judge {}",
+            file.display()
+        );
+    }
+    Ok(report.findings.is_empty() && report.compares() && report.needs_every_reason())
+}
+
+/// Shows what both verifiers say about a case that was kept; the answer is whether we are not alone in accepting it.
+///
+/// # Errors
+/// When the file holds no case, or a verifier gives no verdict.
+pub fn judge_again(file: &Path) -> anyhow::Result<bool> {
+    let case = Case::kept(file)?;
+    println!("{}; {}; {}", case.specimen, case.class, case.place);
+    println!("{}", String::from_utf8_lossy(&case.bundle));
+    let (ours, theirs) = (Ours.judge(&case)?, Python::new().judge(&case)?);
+    println!("ours:   {ours}\ntheirs: {theirs}");
+    Ok(!ours.accepted() || theirs.accepted())
 }

@@ -197,6 +197,8 @@ type Rewrite = fn(&Checkpoint) -> String;
 /// What a checkpoint is made of.
 struct Checkpoint {
     origin: String,
+    /// The log's name in its signature lines: the origin, without the tree that old logs add.
+    name: String,
     size: u64,
     root: String,
     key_id: [u8; 4],
@@ -210,7 +212,7 @@ impl Checkpoint {
     }
 
     fn line(&self, text: &str) -> String {
-        self.line_by(&self.origin, self.key_id, &(self.sign)(text))
+        self.line_by(&self.name, self.key_id, &(self.sign)(text))
     }
 
     fn line_by(&self, name: &str, key_id: [u8; 4], signature: &[u8]) -> String {
@@ -272,7 +274,8 @@ fn checkpoint_of(specimen: &Specimen) -> Option<Checkpoint> {
     let log_id = &entry.log_id.as_ref()?.key_id;
     let key = specimen.world.log.key.clone();
     Some(Checkpoint {
-        origin: specimen.world.log.origin.clone(),
+        origin: specimen.world.log.origin_line(),
+        name: specimen.world.log.origin.clone(),
         size: proof.tree_size.unsigned_abs(),
         root: base64::encode(&proof.root_hash),
         key_id: log_id.get(..4)?.try_into().ok()?,
@@ -434,14 +437,14 @@ const REWRITES: [(&str, Rewrite); 56] = [
     }),
     ("a wrong signature of the log in front", |c| {
         let text = c.text();
-        let wrong = c.line_by(&c.origin, c.key_id, &[7; 64]);
+        let wrong = c.line_by(&c.name, c.key_id, &[7; 64]);
         format!("{text}\n{wrong}{}", c.line(&text))
     }),
     ("a wrong signature of the log behind", |c| {
         format!(
             "{}{}",
             c.note(&c.text()),
-            c.line_by(&c.origin, c.key_id, &[7; 64])
+            c.line_by(&c.name, c.key_id, &[7; 64])
         )
     }),
     ("signed under another name", |c| {
@@ -455,12 +458,12 @@ const REWRITES: [(&str, Rewrite); 56] = [
         let text = c.text();
         format!(
             "{text}\n{}",
-            c.line_by(&c.origin.to_uppercase(), c.key_id, &(c.sign)(&text))
+            c.line_by(&c.name.to_uppercase(), c.key_id, &(c.sign)(&text))
         )
     }),
     ("signed under another key id", |c| {
         let text = c.text();
-        format!("{text}\n{}", c.line_by(&c.origin, [9; 4], &(c.sign)(&text)))
+        format!("{text}\n{}", c.line_by(&c.name, [9; 4], &(c.sign)(&text)))
     }),
     ("signed after a hyphen", |c| {
         c.note(&c.text()).replace('\u{2014}', "-")

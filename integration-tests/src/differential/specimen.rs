@@ -161,12 +161,18 @@ fn made(plan: Plan) -> Specimen {
         let key = PrivateKey::generate(plan.log_key).expect("a key");
         world.log.key = MemorySigner::new(key);
     }
+    if plan.old_kind.is_some() {
+        world.log.tree_id = Some(1_234_567_890_123);
+    }
     let signer = world.enroll(&plan.signing);
     let statement = plan
         .attestation
         .then(|| statement(ARTIFACT, "https://slsa.dev/provenance/v1"));
     let bundle = match &statement {
         Some(statement) => world.sign_statement_as(&signer, statement, &plan.signing),
+        None if plan.signing.algorithm() == Algorithm::EcdsaP384Sha256 => {
+            as_old_clients_sign(&mut world, &signer, &plan.signing)
+        }
         None => world.sign_blob_as(&signer, ARTIFACT, &plan.signing),
     };
     let identity = &plan.signing.identity;
@@ -202,6 +208,25 @@ fn made(plan: Plan) -> Specimen {
     specimen.document = document(&specimen.bundle);
     specimen.trusted_root = root_document(&specimen.world).into();
     specimen
+}
+
+/// Signs with SHA-256 and P-384, which nothing of ours does any more.
+fn as_old_clients_sign(world: &mut World, signer: &Enrolled, signing: &Signing) -> bundle::Bundle {
+    let digest = HashAlgorithm::Sha256.digest(ARTIFACT);
+    // ECDSA takes a digest as a number, so zeros in front make it as long as SHA-384 and change nothing.
+    let number = [&[0; 16], digest.as_bytes()].concat();
+    let long = Digest::new(HashAlgorithm::Sha384, number).expect("48 bytes");
+    let signature = signer
+        .key
+        .sign_digest(Algorithm::EcdsaP384Sha384, &long)
+        .expect("the key signs digests");
+    world.bundle_with_certificate(
+        digest,
+        signature,
+        &signer.certificate,
+        Algorithm::EcdsaP384Sha256,
+        signing,
+    )
 }
 
 impl Specimen {

@@ -1,34 +1,16 @@
 //! Our verifier and the published one judge the same changed bundles, and ours accepts nothing that theirs refuses.
 
-use std::{path::PathBuf, thread};
-
-use anyhow::{bail, ensure};
+use anyhow::{Context as _, ensure};
 use sealwright_integration_tests::{
     differential::{
-        self, Case, Report, Verdict,
-        judges::{Judge, Ours, Python},
-        reasons::REASONS,
+        self, Case, FIXED_SEED, Verdict,
+        judges::{Judge, Ours},
     },
-    python, workspace_root,
+    python,
 };
 
 /// Cases of a usual run: seconds on two cores.
 const CASES: usize = 4000;
-/// From this many cases on every reason has to have been needed.
-const ENOUGH_FOR_EVERY_REASON: usize = 30_000;
-/// The seed of the larger part of every run.
-const FIXED_SEED: u64 = 20_261_124;
-
-fn number(name: &str) -> anyhow::Result<Option<u64>> {
-    let text = std::env::var(name).ok();
-    Ok(text.map(|text| text.parse()).transpose()?)
-}
-
-/// As many pairs of verifiers as there are processors.
-fn pairs<O>(ours: impl Fn() -> O) -> Vec<(O, Python)> {
-    let processors = thread::available_parallelism().map_or(1, usize::from);
-    (0..processors).map(|_| (ours(), Python::new())).collect()
-}
 
 #[test]
 fn we_accept_no_changed_bundle_that_the_published_verifier_refuses() -> anyhow::Result<()> {
@@ -36,59 +18,16 @@ fn we_accept_no_changed_bundle_that_the_published_verifier_refuses() -> anyhow::
     if python(test).is_none() {
         return Ok(());
     }
-    if let Some(file) = std::env::var_os("SEALWRIGHT_DIFFERENTIAL_REPLAY") {
-        return judge_again(&PathBuf::from(file));
-    }
-    let cases = number("SEALWRIGHT_DIFFERENTIAL_CASES")?.map_or(Ok(CASES), usize::try_from)?;
-    let seed = number("SEALWRIGHT_SEED")?.unwrap_or_else(rand::random);
-    println!("seed {seed} (repeat with SEALWRIGHT_SEED={seed})");
-    let random = cases / 4;
-    let mut all = differential::cases(cases - random, FIXED_SEED);
-    all.extend(differential::cases(random, seed));
-    let report = differential::compare(&all, pairs(|| Ours))?;
-    print!("{report}");
-    without_findings(&report)?;
+    let cases = match std::env::var("SEALWRIGHT_DIFFERENTIAL_CASES") {
+        Ok(cases) => cases
+            .parse()
+            .context("SEALWRIGHT_DIFFERENTIAL_CASES is a number")?,
+        Err(_) => CASES,
+    };
     ensure!(
-        report.both_accept_changed > report.total() / 100
-            && report.both_refuse > report.total() / 4,
-        "the changes are too harmless or too coarse to compare anything by: {report}"
+        differential::run(cases)?,
+        "cases are judged otherwise than they may be; see above"
     );
-    if all.len() >= ENOUGH_FOR_EVERY_REASON {
-        let stale: Vec<_> = REASONS
-            .iter()
-            .filter(|reason| !report.excused.contains_key(reason.because))
-            .collect();
-        ensure!(stale.is_empty(), "reasons that nothing needs: {stale:#?}");
-    }
-    Ok(())
-}
-
-fn without_findings(report: &Report) -> anyhow::Result<()> {
-    let folder = workspace_root().join("target/differential");
-    for (number, finding) in report.findings.iter().enumerate().take(50) {
-        let file = finding.keep(&folder, number)?;
-        println!(
-            "FOUND {finding}\n    judge again with SEALWRIGHT_DIFFERENTIAL_REPLAY={}",
-            file.display()
-        );
-    }
-    ensure!(
-        report.findings.is_empty(),
-        "{} cases are judged otherwise than they may be; the first are above",
-        report.findings.len()
-    );
-    Ok(())
-}
-
-fn judge_again(file: &std::path::Path) -> anyhow::Result<()> {
-    let case = Case::kept(file)?;
-    println!("{}; {}; {}", case.specimen, case.class, case.place);
-    println!("{}", String::from_utf8_lossy(&case.bundle));
-    let (ours, theirs) = (Ours.judge(&case)?, Python::new().judge(&case)?);
-    println!("ours:   {ours}\ntheirs: {theirs}");
-    if ours == Verdict::Accepted && theirs != Verdict::Accepted {
-        bail!("we alone accept");
-    }
     Ok(())
 }
 
@@ -116,7 +55,7 @@ fn a_verifier_that_accepts_everything_would_be_found() -> anyhow::Result<()> {
         return Ok(());
     }
     let cases = differential::cases(200, FIXED_SEED);
-    let report = differential::compare(&cases, pairs(|| Blind(Verdict::Accepted)))?;
+    let report = differential::compare(&cases, differential::pairs(|| Blind(Verdict::Accepted)))?;
     let refusals = report
         .findings
         .iter()
