@@ -264,6 +264,8 @@ impl Check<'_> {
 
     fn digest(&self, hash: &HexHash) -> Result<Digest, VerifyError> {
         HashAlgorithm::from_short_name(&hash.algorithm)
+            // Logs write the name in small letters alone, and other readers know no other.
+            .filter(|algorithm| algorithm.short_name() == hash.algorithm)
             .and_then(|algorithm| Digest::new(algorithm, hex::decode(&hash.value).ok()?).ok())
             .ok_or_else(|| {
                 mismatch(

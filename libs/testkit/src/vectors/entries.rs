@@ -118,6 +118,11 @@ fn statements() -> Vec<Recipe> {
                 ),
             );
         }),
+        malformed.case("statement-with-a-predicate-that-is-a-text", "v03-statement", |d| {
+            let text = provenance();
+            let (front, _) = text.split_once(r#""predicate":"#).expect("a predicate");
+            sign_text(d, &format!(r#"{front}"predicate":"fine"}}"#));
+        }),
         malformed.case("statement-with-repeated-member", "v03-statement", |d| {
             sign_text(
                 d,
@@ -322,6 +327,15 @@ fn old_entries() -> Vec<Recipe> {
         r.case("old-entry-of-unknown-digest", "old-log-v03-blob", |d| {
             d.relog_old(|body| body.replacen(r#""algorithm":"sha256""#, r#""algorithm":"md5""#, 1));
         }),
+        r.case(
+            "old-entry-of-a-digest-named-in-capitals",
+            "old-log-v03-blob",
+            |d| {
+                d.relog_old(|body| {
+                    body.replacen(r#""algorithm":"sha256""#, r#""algorithm":"SHA256""#, 1)
+                });
+            },
+        ),
         r.case(
             "old-entry-that-calls-itself-something-else",
             "old-log-v03-blob",
