@@ -210,7 +210,10 @@ fn byte_changes(content: &[u8]) -> Vec<Change> {
 pub fn around(document: &Arc<Json>) -> Vec<Change> {
     let edit = |kind, edit: fn(&Json) -> Vec<u8>| {
         let document = document.clone();
-        Change::new(kind, "", move || Some(edit(&document)))
+        Change::new(kind, "", move || {
+            let changed = edit(&document);
+            (changed != document.to_text().as_bytes()).then_some(changed)
+        })
     };
     let mut changes = vec![
         edit("byte order mark", |json| {

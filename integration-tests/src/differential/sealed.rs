@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use sealwright_crypto::{HashAlgorithm, Signer as _, base64};
+use sealwright_crypto::{HashAlgorithm, MemorySigner, Signer as _, base64};
 use sealwright_pki::sct::{self, SctEntry, SignedCertificateTimestamp};
 use sealwright_proto::bundle::v1 as bundle;
 use sealwright_proto::common::v1 as common;
@@ -202,17 +202,24 @@ struct Checkpoint {
     size: u64,
     root: String,
     key_id: [u8; 4],
-    sign: Box<dyn Fn(&str) -> Vec<u8>>,
+    key: MemorySigner,
 }
 
 impl Checkpoint {
+    fn sign(&self, text: &str) -> Vec<u8> {
+        self.key
+            .sign_now(text.as_bytes())
+            .and_then(Result::ok)
+            .expect("keys in memory sign at once")
+    }
+
     /// The note of this text, signed under the log's own name.
     fn note(&self, text: &str) -> String {
         format!("{text}\n{}", self.line(text))
     }
 
     fn line(&self, text: &str) -> String {
-        self.line_by(&self.name, self.key_id, &(self.sign)(text))
+        self.line_by(&self.name, self.key_id, &self.sign(text))
     }
 
     fn line_by(&self, name: &str, key_id: [u8; 4], signature: &[u8]) -> String {
@@ -272,18 +279,13 @@ fn checkpoint_of(specimen: &Specimen) -> Option<Checkpoint> {
     let entry = specimen.entry();
     let proof = entry.inclusion_proof.as_ref()?;
     let log_id = &entry.log_id.as_ref()?.key_id;
-    let key = specimen.world.log.key.clone();
     Some(Checkpoint {
         origin: specimen.world.log.origin_line(),
         name: specimen.world.log.origin.clone(),
         size: proof.tree_size.unsigned_abs(),
         root: base64::encode(&proof.root_hash),
         key_id: log_id.get(..4)?.try_into().ok()?,
-        sign: Box::new(move |text| {
-            key.sign_now(text.as_bytes())
-                .and_then(Result::ok)
-                .unwrap_or_default()
-        }),
+        key: specimen.world.log.key.clone(),
     })
 }
 
@@ -451,19 +453,19 @@ const REWRITES: [(&str, Rewrite); 56] = [
         let text = c.text();
         format!(
             "{text}\n{}",
-            c.line_by("log.example.net", c.key_id, &(c.sign)(&text))
+            c.line_by("log.example.net", c.key_id, &c.sign(&text))
         )
     }),
     ("signed under a name in capitals", |c| {
         let text = c.text();
         format!(
             "{text}\n{}",
-            c.line_by(&c.name.to_uppercase(), c.key_id, &(c.sign)(&text))
+            c.line_by(&c.name.to_uppercase(), c.key_id, &c.sign(&text))
         )
     }),
     ("signed under another key id", |c| {
         let text = c.text();
-        format!("{text}\n{}", c.line_by(&c.name, [9; 4], &(c.sign)(&text)))
+        format!("{text}\n{}", c.line_by(&c.name, [9; 4], &c.sign(&text)))
     }),
     ("signed after a hyphen", |c| {
         c.note(&c.text()).replace('\u{2014}', "-")
@@ -640,7 +642,7 @@ fn other_half(signature: &[u8]) -> Option<Vec<u8>> {
         .collect();
     let mut padded = vec![0; 32_usize.checked_sub(digits.len())?];
     padded.extend(digits);
-    let mut difference = vec![0; 33];
+    let mut difference = [0; 33];
     let mut borrow = 0;
     for position in (0..32).rev() {
         let minuend = i16::from(*P256_ORDER.get(position)?) - borrow;
@@ -673,16 +675,12 @@ fn times(specimen: &Arc<Specimen>) -> Vec<Change> {
     for (kind, at) in moments {
         let owner = specimen.clone();
         changes.push(Change::new(kind, "token", move || {
-            let Some(_) = owner.signing.stamped_at.first() else {
-                return None;
-            };
+            owner.signing.stamped_at.first()?;
             Some(document(&stamped_at(&owner, &[at])))
         }));
         let owner = specimen.clone();
         changes.push(Change::new(kind, "one of two tokens", move || {
-            let Some(_) = owner.signing.stamped_at.first() else {
-                return None;
-            };
+            owner.signing.stamped_at.first()?;
             Some(document(&stamped_at(&owner, &[NOW + 2, at])))
         }));
         let owner = specimen.clone();
