@@ -228,7 +228,7 @@ mod tests {
             let change = changes.iter().find(|change| change.kind == kind);
             change.and_then(Change::make).expect(kind)
         };
-        assert_eq!(made("length padded"), [0x04, 0x81, 0x01, 0x07]);
+        assert_eq!(made("length padded"), [0x04, 0x82, 0x00, 0x01, 0x07]);
         assert_eq!(made("length one more"), [0x04, 0x02, 0x07]);
         assert_eq!(made("followed by a null"), [0x04, 0x01, 0x07, 0x05, 0x00]);
         assert_eq!(made("bytes behind"), [0x04, 0x01, 0x07, 0x00]);

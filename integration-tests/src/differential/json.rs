@@ -384,7 +384,7 @@ const PLACE_EDITS: [(&str, Edit); 12] = [
         _ => None,
     }),
     ("last", |parent, at| match parent {
-        Json::Array(items) if items.len() > 1 => {
+        Json::Array(items) if at + 1 < items.len() => {
             let item = items.remove(at);
             items.push(item);
             Some(())
