@@ -525,6 +525,19 @@ mod tests {
     }
 
     #[test]
+    fn patterns_and_globs_are_read_up_to_their_limit() {
+        let text = "a".repeat(MAX_PATTERN_TEXT);
+        let longer = format!("{text}a");
+        for read in [Matcher::pattern, Matcher::glob] {
+            assert!(read(&text).is_ok_and(|matcher| matcher.matches(&text)));
+            assert_eq!(
+                read(&longer).err().map(|error| error.code()),
+                Some("POLICY_INVALID")
+            );
+        }
+    }
+
+    #[test]
     fn a_pattern_cannot_escape_its_anchors() {
         for pattern in ["a)|(b", "a)|(?:b", "(", "[", "(?x)a # comment", ""] {
             let error = Matcher::pattern(pattern).err();

@@ -6,11 +6,13 @@
 //! | `published` | every category of the published conformance suite has a case of ours |
 //! | `verdicts` | what a verdict shows, and what a policy can ask for |
 //! | `rules` | times and thresholds, against oracles that count everything |
+//! | `counted` | what counts and what is shown, where one detail decides |
 //! | `changed` | nothing that is changed verifies as something else |
 
 mod asking;
 mod cases;
 mod changed;
+mod counted;
 mod published;
 mod rules;
 mod verdicts;
