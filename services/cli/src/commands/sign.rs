@@ -8,8 +8,8 @@ use std::sync::Arc;
 use sealwright_sdk::bundle::statement::{COSIGN_CUSTOM, STATEMENT_V1, Statement};
 use sealwright_sdk::crypto::{Algorithm, HashAlgorithm, KeyType, MemorySigner, PrivateKey};
 use sealwright_sdk::{
-    Artifact, Error, OwnCertificate, Signed, SigningContext, SigningSession, Verdict, open_input, read_capped,
-    rfc3339, signing_algorithm, write_atomically,
+    Artifact, Error, OwnCertificate, Signed, SigningContext, SigningSession, Verdict, open_input,
+    read_capped, rfc3339, signing_algorithm, write_atomically,
 };
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
