@@ -248,6 +248,28 @@ mod tests {
     }
 
     #[test]
+    fn a_part_of_the_wrong_type_is_refused_with_what_was_expected() {
+        let text = statement(STATEMENT_V1, SUBJECT);
+        for (part, expected) in [
+            (format!("[{SUBJECT}]"), "expected subjects"),
+            (
+                r#"{"sha256":"AB"}"#.to_owned(),
+                "expected digests by algorithm",
+            ),
+        ] {
+            let error = Statement::parse(text.replace(&part, "7").as_bytes()).expect_err(expected);
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn raw_json_is_compared_as_it_is_written() {
+        let raw = |text: &str| serde_json::from_str::<RawJson>(text).expect(text);
+        assert_eq!(raw(r#"{"a":1}"#), raw(r#"{"a":1}"#));
+        assert_ne!(raw(r#"{"a":1}"#), raw(r#"{"a": 1}"#));
+    }
+
+    #[test]
     fn a_predicate_is_an_object_or_absent() {
         let with = |predicate: &str| {
             let text = statement(STATEMENT_V1, SUBJECT).replace(r#"{"x":1}"#, predicate);
