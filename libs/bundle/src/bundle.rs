@@ -368,6 +368,12 @@ impl Bundle {
         {
             return Err(StructureFault::RootInChain.into());
         }
+        // The member came with 0.3: what reads only older bundles would see no signer here.
+        if matches!(self.signer, SignerMaterial::Certificate(_))
+            && self.version < BundleVersion::V0_3
+        {
+            return Err(StructureFault::CertificateTooEarly.into());
+        }
         if self.certificate().is_some_and(Certificate::is_ca) {
             return Err(StructureFault::AuthorityAsLeaf.into());
         }

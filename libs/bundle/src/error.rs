@@ -86,6 +86,9 @@ pub enum StructureFault {
     /// A certificate chain without certificates.
     #[error("an empty certificate chain")]
     EmptyChain,
+    /// A certificate outside a chain, in a bundle before v0.3.
+    #[error("a bare certificate in a bundle older than v0.3, which carries a chain")]
+    CertificateTooEarly,
     /// A chain inside a v0.3 bundle, which the policy did not allow.
     #[error("a certificate chain in a v0.3 bundle, which carries the leaf alone")]
     ChainNotAllowed,

@@ -17,6 +17,19 @@ use crate::verdict::{UnixTime, VerifiedWitness};
 const ARTIFACT: &[u8] = b"artifact";
 const PREDICATE: &str = "https://example.com/p/v1";
 
+/// Dates a bundle back to a version that carries its certificate in a chain.
+fn date_back(message: &mut proto::Bundle, version: &str) {
+    use proto::verification_material::Content as Material;
+    message.media_type = format!("application/vnd.dev.sigstore.bundle+json;version={version}");
+    let material = message.verification_material.as_mut().expect("material");
+    if let Some(Material::Certificate(leaf)) = material.content.take() {
+        let certificates = vec![leaf];
+        material.content = Some(Material::X509CertificateChain(
+            sealwright_proto::common::v1::X509CertificateChain { certificates },
+        ));
+    }
+}
+
 fn bundle(message: proto::Bundle) -> Bundle {
     Bundle::from_proto(message).expect("a bundle")
 }
@@ -689,7 +702,7 @@ mod witnesses {
         let with_proof = entry.clone();
         entry.inclusion_proof = None;
         material.tlog_entries = vec![entry];
-        message.media_type = "application/vnd.dev.sigstore.bundle+json;version=0.1".into();
+        date_back(&mut message, "0.1");
         let root = root(&world);
         let policy = asking("quorum none\n");
         let bundle_of_promise = bundle(message.clone());
@@ -914,7 +927,7 @@ mod old_logs {
             .map_or(0, |proof| proof.log_index);
         let (outer, inner) = (entry.log_index.unsigned_abs(), in_tree.unsigned_abs());
         material.tlog_entries = vec![entry];
-        message.media_type = "application/vnd.dev.sigstore.bundle+json;version=0.2".into();
+        date_back(&mut message, "0.2");
         (bundle(message), root(&world), outer, inner)
     }
 

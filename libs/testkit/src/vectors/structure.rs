@@ -151,6 +151,10 @@ fn material() -> Vec<Recipe> {
         r.case("chain-without-permission", "v03-chain-by-permission", |d| {
             d.demands.chain_allowed = false;
         }),
+        r.case("bare-certificate-in-v02", "v02-blob-in-a-new-log", |d| {
+            let leaf = d.leaf();
+            d.put_certificate(leaf);
+        }),
         r.case("chain-in-v03", "v03-blob", |d| {
             let chain = vec![d.leaf(), d.authority(0)];
             d.put_chain(chain);
