@@ -7,8 +7,8 @@ mod documents;
 mod doors;
 mod identity;
 mod lines;
-pub(crate) mod tuf;
 mod revocation;
+pub(crate) mod tuf;
 mod verdict;
 mod wire;
 

@@ -159,7 +159,9 @@ fn witness_policy(input: &[u8]) -> String {
         let commented = [input, b"# a comment\n"].concat();
         let commented = WitnessPolicy::parse(&commented).expect("a comment may stand anywhere");
         assert_eq!(commented, policy, "a comment that means something");
-        let cut = input.strip_suffix(b"\n").expect("the last line has its end");
+        let cut = input
+            .strip_suffix(b"\n")
+            .expect("the last line has its end");
         assert!(
             cut.is_empty() || cut.ends_with(b"\n") || WitnessPolicy::parse(cut).is_err(),
             "a policy cut short"
