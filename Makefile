@@ -14,7 +14,7 @@ JS := integration-tests/clients/js
 # An identity provider that is not ours, for logins.
 PROVIDER := integration-tests/clients/provider
 
-.PHONY: help demo test soak bench conformance peers setup packages lint fmt clean
+.PHONY: help demo test soak bench conformance mutants peers setup packages lint fmt clean
 
 help:
 	@echo "make demo    build and show a file signed and verified with no key to keep"

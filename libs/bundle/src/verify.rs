@@ -1,6 +1,6 @@
 //! The sequence of checks.
 //!
-//! [`verify`] tells the whole story in order; its helpers each do one
+//! [`verify_all`] tells the whole story in order; its helpers each do one
 //! thing and decide nothing about the order. Check V1 is [`crate::bundle::Bundle::parse`].
 
 use std::collections::BTreeSet;
