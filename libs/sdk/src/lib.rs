@@ -85,4 +85,4 @@ pub use sign::{
 pub use subjects::{Subject, verify_subjects};
 pub use trace::TraceContext;
 pub use trust::{CLIENT_TRUST_CONFIG_MEDIA_TYPE, Freshness, Profile, TrustConfig};
-pub use verify::{read_bundle, verify};
+pub use verify::{read_bundle, read_bundle_with_limit, verify};

@@ -6,6 +6,7 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use sealwright_bundle::bundle::MAX_BUNDLE_BYTES;
 use sealwright_bundle::verify::digest_algorithms;
 use sealwright_bundle::{Bundle, Policy, TrustedRoot, Verified, VerifyError};
 use sealwright_crypto::HashAlgorithm;
@@ -14,14 +15,22 @@ use crate::artifact::{Artifact, Reading, on_a_thread};
 use crate::error::Error;
 use crate::file::open_input;
 
-/// Reads a bundle file.
+/// Reads a bundle file of at most [`MAX_BUNDLE_BYTES`].
 ///
 /// # Errors
 /// [`Error::File`] when it cannot be read, [`Error::Refused`] when it is no bundle.
 pub fn read_bundle(path: &Path) -> Result<Bundle, Error> {
+    read_bundle_with_limit(path, MAX_BUNDLE_BYTES)
+}
+
+/// [`read_bundle`] for whoever expects larger or only smaller ones: at most `max_bytes` of JSON.
+///
+/// # Errors
+/// As [`read_bundle`].
+pub fn read_bundle_with_limit(path: &Path, max_bytes: usize) -> Result<Bundle, Error> {
     // One byte above the limit is enough for the parser to refuse the document by its size, however long the file is: a bundle
     // that is too long is refused as every other bad one, and is no mistake of whoever calls.
-    let most = sealwright_bundle::bundle::MAX_BUNDLE_BYTES as u64 + 1;
+    let most = (max_bytes as u64).saturating_add(1);
     let mut json = Vec::new();
     open_input("bundle", path)?
         .take(most)
@@ -31,7 +40,7 @@ pub fn read_bundle(path: &Path) -> Result<Bundle, Error> {
             path: path.to_owned(),
             source,
         })?;
-    Ok(Bundle::parse(&json)?)
+    Ok(Bundle::parse_with_limit(&json, max_bytes)?)
 }
 
 /// Verifies a bundle against an artifact. `now` is Unix seconds.

@@ -1,13 +1,14 @@
 //! `verify-blob` and `verify-blob-attestation`.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use sealwright_sdk::bundle::error::Step;
 use sealwright_sdk::bundle::policy::PredicateTypes;
 use sealwright_sdk::bundle::verdict::Signer;
 use sealwright_sdk::bundle::{Bundle, Policy, TrustedRoot, Verified};
-use sealwright_sdk::{Artifact, Error, Freshness, Subject, read_capped, verify, verify_subjects};
+use sealwright_sdk::{
+    Artifact, Error, Freshness, Subject, read_bundle_with_limit, verify, verify_subjects,
+};
 use serde_json::json;
 
 use crate::args::{VerificationArgs, VerifyBlob, VerifyBlobAttestation};
@@ -78,12 +79,7 @@ async fn subjects(
 }
 
 fn bundle(args: &VerificationArgs) -> Result<Bundle, Error> {
-    read_bundle(&args.bundle, args.max_bundle_size)
-}
-
-fn read_bundle(path: &Path, limit: usize) -> Result<Bundle, Error> {
-    let json = read_capped("bundle", path, limit)?;
-    Ok(Bundle::parse_with_limit(&json, limit)?)
+    read_bundle_with_limit(&args.bundle, args.max_bundle_size)
 }
 
 fn named(file: &str) -> Artifact {

@@ -160,11 +160,28 @@ fn thresholds_are_asked_for_and_waived() {
         ("--sct-threshold 2", "THRESHOLD_NOT_MET"),
         ("--sct-distinct-operators", "VERIFIED"),
         ("--use-signed-timestamps", "VERIFIED"),
-        ("--max-bundle-size 1KiB", "INPUT_INVALID"),
+        ("--max-bundle-size 1KiB", "LIMIT_EXCEEDED"),
         ("--max-bundle-size 1MiB", "VERIFIED"),
     ] {
         let (_, code) = answer(&desk, &format!("{jane} {flags}"));
         assert_eq!(code, expected, "{flags}");
+    }
+}
+
+/// Who sends a bundle that is too long did not make the verifier's caller misuse a flag: the exit code is a refusal's.
+#[test]
+fn a_bundle_above_the_limit_is_refused_and_no_mistake_of_the_caller() {
+    let desk = Desk::with_signature();
+    let bundle = std::fs::read_to_string(desk.dir.path().join("bundle.json")).expect("a bundle");
+    let padded = |length: usize| format!("{bundle}{}", " ".repeat(length - bundle.len()));
+    let jane = format!("--certificate-identity {EMAIL} --certificate-oidc-issuer {ISSUER}");
+    for (length, expected) in [
+        (32 << 20, (0, "VERIFIED")),
+        ((32 << 20) + 1, (1, "LIMIT_EXCEEDED")),
+    ] {
+        desk.put("bundle.json", padded(length));
+        let (exit, code) = answer(&desk, &jane);
+        assert_eq!((exit, code.as_str()), expected, "{length}");
     }
 }
 
