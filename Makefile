@@ -91,7 +91,7 @@ soak:
 	@.ci/soak
 
 # The published suites: SUITE is a checkout of sigstore-conformance, TUF_SUITE one of tuf-conformance.
-conformance: setup
+conformance: test-packages $(VENV)/.clients
 	$(CARGO) build --release -j $(JOBS) -p sealwright-stack -p sealwright-cli
 	@.ci/conformance release
 
