@@ -386,3 +386,18 @@ fn numbers_beside_a_proof_are_not_blamed_on_another_signature() {
     }
     assert!(help(EntryField::Digest).contains("another signature"));
 }
+
+/// Keys have no certificate, and certificates of an own PKI no identity provider: what is said must fit all of them.
+#[test]
+fn refusals_that_every_kind_of_signer_can_meet_speak_of_none_in_particular() {
+    let what = || "no name".to_owned();
+    for error in [
+        VerifyError::SignatureInvalid,
+        VerifyError::IdentityMissing { what: what() },
+    ] {
+        let Explanation { expected, help, .. } = error.explain();
+        let said = format!("{expected} {help}");
+        assert!(!said.contains("keyless"), "{said}");
+        assert!(!said.contains("key of the certificate"), "{said}");
+    }
+}
