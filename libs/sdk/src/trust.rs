@@ -300,8 +300,8 @@ impl Profile {
         self.dir.join("profile.json").exists()
     }
 
-    /// Sets the profile up from the TUF repository at `url` (`http`, `https`, or `file` for a copy on disk) and a root obtained by other means, replacing an older one of the
-    /// name. Everything is fetched and verified before the old one goes.
+    /// Sets the profile up from the TUF repository at `url` (`http`, `https`, or `file` for a copy on disk) and a root obtained
+    /// by other means, replacing an older one of the name. Everything is fetched and verified before the old one goes.
     ///
     /// # Errors
     /// [`Error::Tuf`], [`Error::Service`], [`Error::TrustInvalid`]; the old profile is then untouched.

@@ -124,9 +124,9 @@ pub fn inspect(response: &[u8]) -> Result<Timestamp, TimestampError> {
 /// Verifies a TimeStampResp against a trusted authority.
 ///
 /// The checks, in order: status granted, one SignerInfo, the content type and digest among the signed attributes, the
-/// signer found by issuer and serial and bound by signingCertificate, among the token's certificates where it brings any, its extended key usage and its path to a root valid
-/// at `genTime`, the signature, no critical extension; then that the token is about `expected`. Whether the authority was trusted at that time
-/// (`validFor` of its entry) is the caller's to compare.
+/// signer found by issuer and serial and bound by signingCertificate, among the token's certificates where it brings any, its
+/// extended key usage and its path to a root valid at `genTime`, the signature, no critical extension; then that the token is
+/// about `expected`. Whether the authority was trusted at that time (`validFor` of its entry) is the caller's to compare.
 ///
 /// # Errors
 /// The first check that fails, see [`TimestampError`].
