@@ -32,7 +32,7 @@ pub fn open_input(what: &'static str, path: &Path) -> Result<File, Error> {
 }
 
 /// Opens a regular file, or `whatever` the name stands for; otherwise says what it is.
-fn opened(path: &Path, whatever: bool) -> std::io::Result<Result<File, &'static str>> {
+pub(crate) fn opened(path: &Path, whatever: bool) -> std::io::Result<Result<File, &'static str>> {
     let metadata = std::fs::metadata(path)?;
     if !metadata.is_file() && !whatever {
         return Ok(Err(kind(&metadata.file_type())));
@@ -41,12 +41,13 @@ fn opened(path: &Path, whatever: bool) -> std::io::Result<Result<File, &'static 
 }
 
 /// Reads to the end; `None` when that is beyond `limit` bytes, which is mostly known before anything is read.
-fn read_within(file: File, limit: usize) -> std::io::Result<Option<Vec<u8>>> {
+pub(crate) fn read_within(file: File, limit: usize) -> std::io::Result<Option<Vec<u8>>> {
     if file.metadata()?.len() > limit as u64 {
         return Ok(None);
     }
     let mut bytes = Vec::new();
-    file.take(limit as u64 + 1).read_to_end(&mut bytes)?;
+    file.take((limit as u64).saturating_add(1))
+        .read_to_end(&mut bytes)?;
     Ok(Some(bytes).filter(|bytes| bytes.len() <= limit))
 }
 

@@ -20,7 +20,7 @@
 //! ```
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ use sealwright_tuf::{Fetch, FetchError, Store, percent_encode};
 pub use sealwright_tuf::{Client, Error, Expiry, Limits, Place, Target, bootstrap};
 
 use crate::error::{Failure, ServiceName};
-use crate::file::{read_regular, write_synced};
+use crate::file::{opened, read_regular, read_within, write_synced};
 use crate::http::{Call, Http, join};
 
 /// An answer that comes slower than this many bytes a second is given up, once [`crate::HttpOptions::attempt_timeout`] has
@@ -164,25 +164,18 @@ fn stays_below(name: &str) -> bool {
 }
 
 fn read_at_most(path: &Path, max_length: u64) -> Result<Vec<u8>, FetchError> {
-    let failed = |error: io::Error| FetchError::Failed(Box::new(error));
-    let found = match std::fs::metadata(path) {
-        Err(error) if is_absent(&error) => return Err(FetchError::NotFound),
-        other => other.map_err(failed)?,
+    let limit = usize::try_from(max_length).unwrap_or(usize::MAX);
+    let failed = |error: io::Error| match is_absent(&error) {
+        true => FetchError::NotFound,
+        false => FetchError::Failed(Box::new(error)),
     };
     // A pipe or a device in a mirror would be waited for.
-    if !found.is_file() {
+    let Ok(file) = opened(path, false).map_err(failed)? else {
         return Err(FetchError::NotFound);
-    }
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(failed)?;
-    let read = file
-        .take(max_length.saturating_add(1))
-        .read_to_end(&mut bytes);
-    read.map_err(failed)?;
-    if bytes.len() as u64 > max_length {
-        return Err(FetchError::TooLarge);
-    }
-    Ok(bytes)
+    };
+    read_within(file, limit)
+        .map_err(failed)?
+        .ok_or(FetchError::TooLarge)
 }
 
 /// Whether there is no such file; a name that no file can have counts, too.
