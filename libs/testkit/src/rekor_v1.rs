@@ -76,7 +76,7 @@ impl SignatureLog {
 
     /// Signs what the entry says now: body, time, log and index.
     pub fn promise(&self, entry: &mut rekor::TransparencyLogEntry) {
-        let log_id = entry.log_id.as_ref().map(|id| hex(&id.key_id));
+        let log_id = entry.log_id.as_ref().map(|id| hex::encode(&id.key_id));
         let message = format!(
             r#"{{"body":"{}","integratedTime":{},"logID":"{}","logIndex":{}}}"#,
             base64::encode(&entry.canonicalized_body),
@@ -98,9 +98,5 @@ impl SignatureLog {
 /// SHA-256 in hexadecimal, as bodies of this generation and in-toto subjects have it.
 #[must_use]
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    hex(HashAlgorithm::Sha256.digest(bytes).as_bytes())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(HashAlgorithm::Sha256.digest(bytes).as_bytes())
 }
