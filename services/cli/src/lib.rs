@@ -58,7 +58,9 @@ fn drive(
     {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: the operating system refuses what a network client needs: {error}");
+            output::say(&format!(
+                "error: the operating system refuses what a network client needs: {error}\n"
+            ));
             return ExitCode::from(output::UNDECIDED);
         }
     };
@@ -76,12 +78,17 @@ fn usage(error: &clap::Error) -> ExitCode {
         message = message.replace(argument.trim(), "[identity token]");
     }
     if error.use_stderr() {
-        eprint!("{message}");
+        output::say(&message);
         output::print_usage(&message);
         return ExitCode::from(output::USAGE);
     }
-    print!("{message}");
-    ExitCode::SUCCESS
+    match output::print_all(&message) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            output::say(&format!("error: standard output: {error}\n"));
+            ExitCode::from(output::UNDECIDED)
+        }
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 pub(crate) fn is_token(argument: &str) -> bool {
@@ -143,6 +150,8 @@ fn start_log(verbose: bool) {
     };
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
+        // A line that cannot be written is complained of on the same stream, with a panic when that fails too.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal())
         .without_time()
         .with_target(verbose);

@@ -42,7 +42,7 @@ pub(crate) fn finish(
         (Output::Json, Ok(report)) => print(&report.json),
         (Output::Json, Err(error)) => print(&failure_json(command, error).to_string()),
         (Output::Text, Ok(report)) => {
-            eprint!("{}", printable(&report.text, &['\n', '\t']));
+            say(&printable(&report.text, &['\n', '\t']));
             if report.product.is_empty() {
                 Ok(())
             } else {
@@ -53,14 +53,14 @@ pub(crate) fn finish(
             }
         }
         (Output::Text, Err(error)) => {
-            eprint!("{}", failure_text(error));
+            say(&failure_text(error));
             Ok(())
         }
     };
     match printed {
         // Who closed the pipe has read enough; anything else means that the result did not arrive.
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            eprintln!("error: standard output: {error}");
+            say(&format!("error: standard output: {error}\n"));
             ExitCode::from(code.max(UNDECIDED))
         }
         _ => ExitCode::from(code),
@@ -68,9 +68,20 @@ pub(crate) fn finish(
 }
 
 fn print(text: &str) -> std::io::Result<()> {
+    print_all(&format!("{text}\n"))
+}
+
+/// To standard output, as it is.
+pub(crate) fn print_all(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{text}")?;
+    out.write_all(text.as_bytes())?;
     out.flush()
+}
+
+/// To standard error. When nobody can be told (a full disk, a closed pipe), the exit code still is the answer, which a panic
+/// would take away.
+pub(crate) fn say(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// For programs that asked for JSON and wrote the rest of the line wrongly.

@@ -82,7 +82,7 @@ pub fn main() -> ExitCode {
 }
 
 fn refused(error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("error: {error}");
+    crate::output::say(&format!("error: {error}\n"));
     ExitCode::FAILURE
 }
 

@@ -120,6 +120,38 @@ fn a_digest_can_stand_for_the_file() {
     );
 }
 
+/// A full disk or a closed pipe must not turn an answer into a crash.
+#[test]
+fn an_answer_that_cannot_be_printed_is_still_an_exit_code() {
+    let desk = Desk::with_signature();
+    let good = format!("verify-blob artifact {}", by_jane());
+    let json = format!("{good} --output json");
+    let bad = format!("verify-blob changed {}", by_jane());
+    for (line, out, err, expected) in [
+        (good.as_str(), false, true, 0),
+        (&format!("{good} --verbose"), true, true, 0),
+        (&bad, true, true, 1),
+        (&json, true, true, 3),
+        ("verify-blob", false, true, 2),
+        ("--help", true, true, 3),
+    ] {
+        let stream = |full: bool| match full {
+            true => Stdio::from(std::fs::File::create("/dev/full").expect("a full device")),
+            false => Stdio::null(),
+        };
+        let status = Command::new(env!("CARGO_BIN_EXE_sealwright"))
+            .args(line.split_whitespace())
+            .current_dir(desk.dir.path())
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(stream(out))
+            .stderr(stream(err))
+            .status()
+            .expect("the program runs");
+        assert_eq!(status.code(), Some(expected), "{line}");
+    }
+}
+
 #[test]
 fn a_refusal_says_code_and_step_and_exits_1() {
     let desk = Desk::with_signature();
