@@ -58,15 +58,14 @@ pub struct ReadArtifact {
 }
 
 impl Artifact {
-    /// What a person means by an argument: `sha256:HEX` (or `sha384:`, `sha512:`) when no file has that name, a file
-    /// otherwise.
+    /// What a person means by an argument: a digest when it is written as one (`sha256:HEX`, `sha384:HEX` or `sha512:HEX`),
+    /// a file otherwise.
+    ///
+    /// Which of the two it is does not depend on what lies in the directory: whoever can put a file there could otherwise
+    /// have another artifact judged under the name of this digest. A file with such a name is given as `./sha256:HEX`.
     #[must_use]
     pub fn from_argument(argument: &str) -> Self {
-        let path = PathBuf::from(argument);
-        match parse_digest(argument) {
-            Some(digest) if !path.exists() => Self::Digest(digest),
-            _ => Self::Path(path),
-        }
+        parse_digest(argument).map_or_else(|| Self::Path(argument.into()), Self::Digest)
     }
 
     /// An artifact that can be judged as often as anybody likes. What can be read only once (standard input, a pipe) is read

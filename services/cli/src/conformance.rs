@@ -128,7 +128,7 @@ struct VerifyBundle {
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
 
-    /// What was signed: a file, or its digest as sha256:HEX when no file has that name. For a statement, one of its subjects.
+    /// What was signed: a file, or its digest as sha256:HEX. For a statement, one of its subjects.
     #[arg(value_name = "FILE|DIGEST")]
     file: String,
 }

@@ -4,6 +4,7 @@ mod verification;
 
 use std::process::{Command, Stdio};
 
+use sealwright_sdk::crypto::HashAlgorithm;
 use sealwright_testkit::bundle_factory::{EMAIL, ISSUER, Signing, World, statement};
 use serde_json::Value;
 
@@ -118,6 +119,18 @@ fn a_digest_can_stand_for_the_file() {
             .code,
         0
     );
+}
+
+/// Whoever can put a file into the working directory must not choose what a digest stands for.
+#[test]
+fn a_file_with_the_name_of_a_digest_does_not_stand_for_it() {
+    let desk = Desk::with_signature();
+    let changed = HashAlgorithm::Sha256.digest(b"artifact!").to_string();
+    desk.put(&changed, "artifact");
+    let asked = desk.run(&format!("verify-blob {changed} {}", by_jane()));
+    assert_eq!(asked.code, 1, "{}", asked.stderr);
+    let file = desk.run(&format!("verify-blob ./{changed} {}", by_jane()));
+    assert_eq!(file.code, 0, "{}", file.stderr);
 }
 
 /// A full disk or a closed pipe must not turn an answer into a crash.
