@@ -428,7 +428,7 @@ impl Policy {
         self
     }
 
-    /// How many verified times are needed, whatever their source. Default 1 for identities, 0 for
+    /// How many verified times of distinct operators are needed, whatever their source. Default 1 for identities, 0 for
     /// keys. A short-lived certificate cannot be verified without any: 0 counts as 1 there.
     #[must_use]
     pub fn time_threshold(mut self, times: usize) -> Self {

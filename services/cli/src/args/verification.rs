@@ -130,7 +130,8 @@ pub(crate) struct Thresholds {
     #[arg(long, value_name = "N")]
     pub(crate) log_threshold: Option<usize>,
 
-    /// Verified times that are needed, whatever vouches for them; 1 for identities and none for keys when left out.
+    /// Verified times of distinct operators that are needed, whatever vouches for them; 1 for identities and none for keys when
+    /// left out.
     #[arg(long, value_name = "N")]
     pub(crate) time_threshold: Option<usize>,
 
