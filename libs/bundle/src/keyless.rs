@@ -1,8 +1,6 @@
 //! V4, V5 and V6 for keyless signatures: a certificate of one of the trusted root's authorities, in its certificate logs,
 //! for somebody whom the policy names.
 
-use std::collections::BTreeSet;
-
 use sealwright_pki::certificate::Certificate;
 use sealwright_pki::chain::{Purpose, VerifiedChain, verify_chain};
 use sealwright_pki::error::{ChainFault, Error as PkiError, SctFault as PkiSctFault};
@@ -11,8 +9,9 @@ use sealwright_pki::sct::{self, SignedCertificateTimestamp};
 
 use crate::bundle::{Bundle, SignerMaterial};
 use crate::error::{Counted, SctFault, VerifyError};
+use crate::parties::{Party, distinct};
 use crate::policy::{ExtensionRule, IdentityRule, Policy};
-use crate::trusted_root::{Authority, TrustedRoot};
+use crate::trusted_root::{Authority, CertificateLog, TrustedRoot};
 use crate::verdict::{Signer, UnixTime, VerifiedSct, VerifiedTime};
 
 /// What the checks of a keyless certificate have shown.
@@ -230,13 +229,17 @@ pub(crate) fn verified_scts(
         }
     };
     let mut scts = VerifiedScts::default();
-    for timestamp in embedded {
-        match verified_sct(&timestamp, chain, root) {
-            Ok(sct) => scts.verified.push(sct),
+    let mut keys = Vec::new();
+    for timestamp in &embedded {
+        match verified_sct(timestamp, chain, root) {
+            Ok((sct, log)) => {
+                scts.verified.push(sct);
+                keys.push(log.key().spki_der());
+            }
             Err(fault) => scts.rejected.push(fault),
         }
     }
-    let have = distinct_logs(&scts.verified, rule.by_operator);
+    let have = distinct_logs(scts.verified.iter().zip(keys), rule.by_operator);
     if have >= rule.need {
         return Ok(scts);
     }
@@ -252,19 +255,25 @@ pub(crate) fn verified_scts(
     })
 }
 
-pub(crate) fn distinct_logs(scts: &[VerifiedSct], by_operator: bool) -> usize {
-    let what_counts = |sct: &VerifiedSct| match sct.operator.as_str() {
-        operator if by_operator && !operator.is_empty() => operator.to_owned(),
-        _ => sct.log_id.clone(),
-    };
-    scts.iter().map(what_counts).collect::<BTreeSet<_>>().len()
+/// How many logs, or operators of logs, these timestamps are of; each comes with its log's key.
+pub(crate) fn distinct_logs<'a>(
+    scts: impl IntoIterator<Item = (&'a VerifiedSct, &'a [u8])>,
+    by_operator: bool,
+) -> usize {
+    distinct(scts.into_iter().map(|(sct, key)| {
+        let name = match sct.operator.as_str() {
+            operator if by_operator && !operator.is_empty() => operator,
+            _ => &sct.log_id,
+        };
+        Party { name, key }
+    }))
 }
 
-fn verified_sct(
-    timestamp: &SignedCertificateTimestamp,
+fn verified_sct<'a>(
+    timestamp: &'a SignedCertificateTimestamp,
     chain: &VerifiedChain,
-    root: &TrustedRoot,
-) -> Result<VerifiedSct, SctFault> {
+    root: &'a TrustedRoot,
+) -> Result<(VerifiedSct, &'a CertificateLog), SctFault> {
     let mut known = root.certificate_logs_with_id(&timestamp.log_id).peekable();
     let first = *known
         .peek()
@@ -277,12 +286,13 @@ fn verified_sct(
     let log = known
         .find(|log| log.validity().covers_ms(time_ms))
         .ok_or(SctFault::OutsideLogWindow { time })?;
-    Ok(VerifiedSct {
+    let sct = VerifiedSct {
         log: log.base_url().to_owned(),
         operator: log.operator().to_owned(),
         log_id: hex::encode(log.log_id()),
         time: UnixTime(time),
-    })
+    };
+    Ok((sct, log))
 }
 
 /// The rule that an identity satisfied.

@@ -40,6 +40,7 @@ mod json;
 mod keyless;
 mod log;
 pub mod own_pki;
+mod parties;
 pub mod policy;
 mod rekor_v1;
 mod revocation;

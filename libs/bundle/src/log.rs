@@ -4,8 +4,6 @@
 //! entry's own copy says, it proves nothing about anything else. For Rekor v1 the leaf is the
 //! entry's copy, so its parts are compared with the bundle one by one ([`crate::rekor_v1`]).
 
-use std::collections::BTreeSet;
-
 use sealwright_crypto::{Algorithm, Digest, HashAlgorithm, PublicKey, base64};
 use sealwright_pki::certificate::Certificate;
 use sealwright_tlog::entry::{
@@ -20,7 +18,9 @@ use sealwright_tlog::{
 use crate::artifact::Artifact;
 use crate::bundle::{Bundle, Content, InclusionProof, LogEntry, MAX_CHECKPOINT_SIGNATURES};
 use crate::error::{EntryField, VerifyError};
+use crate::parties::{Party, distinct};
 use crate::rekor_v1;
+use crate::times::Seen;
 use crate::trusted_root::{TransparencyLog, TrustedRoot};
 use crate::verdict::{TimeSource, UnixTime, VerifiedEntry, VerifiedTime, VerifiedWitness};
 
@@ -87,6 +87,8 @@ pub(crate) struct Logged {
 struct Proven {
     entry: VerifiedEntry,
     operator: String,
+    /// The log's key, as SubjectPublicKeyInfo.
+    key: Vec<u8>,
     /// The one algorithm that the entry names; `None` for entries that name none.
     algorithm: Option<Algorithm>,
 }
@@ -99,13 +101,12 @@ impl Logged {
             .collect()
     }
 
-    /// How many distinct operators hold the signature.
+    /// How many distinct operators hold the signature; one key under two names is one.
     pub(crate) fn operators(&self) -> usize {
-        self.proven
-            .iter()
-            .map(|proven| proven.operator.as_str())
-            .collect::<BTreeSet<_>>()
-            .len()
+        distinct(self.proven.iter().map(|proven| Party {
+            name: &proven.operator,
+            key: &proven.key,
+        }))
     }
 
     /// Why entries did not count: their log is not in the trusted root or in the witness policy, or witnesses are missing.
@@ -208,7 +209,7 @@ pub(crate) fn promised_times(
     bundle: &Bundle,
     root: &TrustedRoot,
     now: i64,
-) -> Result<Vec<VerifiedTime>, VerifyError> {
+) -> Result<Vec<Seen>, VerifyError> {
     let mut times = Vec::new();
     for (position, entry) in bundle.log_entries().iter().enumerate() {
         let Some(promise) = &entry.promise else {
@@ -222,11 +223,14 @@ pub(crate) fn promised_times(
         if time > now {
             return Err(VerifyError::TimeInFuture { time, now });
         }
-        times.push(VerifiedTime {
-            time: UnixTime(time),
-            source: TimeSource::LogPromise,
-            uri: log.base_url().to_owned(),
-            operator: log.operator().to_owned(),
+        times.push(Seen {
+            time: VerifiedTime {
+                time: UnixTime(time),
+                source: TimeSource::LogPromise,
+                uri: log.base_url().to_owned(),
+                operator: log.operator().to_owned(),
+            },
+            key: log.key().spki_der().to_vec(),
         });
     }
     Ok(times)
@@ -298,6 +302,7 @@ fn proven(
             witnesses,
         },
         operator: log.operator_or_url().to_owned(),
+        key: log.key().spki_der().to_vec(),
         algorithm: leaf.algorithm,
     }))
 }
@@ -346,6 +351,7 @@ fn promised(
             witnesses: Vec::new(),
         },
         operator: log.operator_or_url().to_owned(),
+        key: log.key().spki_der().to_vec(),
         algorithm: None,
     }))
 }

@@ -3,13 +3,12 @@
 //! Which observers those are follows from the bundle and the trusted root, never from a flag: every token and every
 //! promise is looked at, and every time that holds counts.
 
-use std::collections::BTreeSet;
-
 use sealwright_pki::timestamp::{self, TimestampError};
 
 use crate::bundle::Bundle;
 use crate::error::{Counted, TimestampFault, VerifyError};
 use crate::log;
+use crate::parties::{Party, distinct};
 use crate::policy::Policy;
 use crate::trusted_root::{Authority, TrustedRoot};
 use crate::verdict::{TimeSource, UnixTime, VerifiedTime};
@@ -17,7 +16,9 @@ use crate::verdict::{TimeSource, UnixTime, VerifiedTime};
 /// What observers say about the time.
 pub(crate) struct Observed {
     pub(crate) times: Vec<VerifiedTime>,
-    /// How many timestamp authorities of distinct operators are among them.
+    /// How many distinct parties they are of.
+    parties: usize,
+    /// How many distinct timestamp authorities are among them.
     authorities: usize,
     /// Tokens that do not count, and why: no harm as long as enough others do.
     pub(crate) rejected: Vec<(usize, TimestampFault)>,
@@ -28,7 +29,7 @@ pub(crate) struct Observed {
 impl Observed {
     /// There are as many times as are needed, of as many authorities as the policy asks for.
     pub(crate) fn enough(&self, need: usize, policy: &Policy) -> Result<(), VerifyError> {
-        let have = distinct_operators(&self.times);
+        let have = self.parties;
         if have >= need && self.authorities >= policy.timestamp_authority_threshold {
             return Ok(());
         }
@@ -67,34 +68,44 @@ pub(crate) fn observed_times(
     root: &TrustedRoot,
     now: i64,
 ) -> Result<Observed, VerifyError> {
+    let mut seen = Vec::new();
     let mut observed = Observed {
         times: Vec::new(),
+        parties: 0,
         authorities: 0,
         rejected: Vec::new(),
         stranger: log::stranger(bundle, root),
     };
     for (position, token) in bundle.timestamps().iter().enumerate() {
         match timestamp_time(token, bundle.signature(), root) {
-            Ok(time) => observed.times.push(time),
+            Ok(one) => seen.push(one),
             Err(fault) => observed.rejected.push((position, fault)),
         }
     }
-    observed.authorities = distinct_operators(&observed.times);
-    observed
-        .times
-        .extend(log::promised_times(bundle, root, now)?);
+    observed.authorities = distinct(seen.iter().map(Seen::party));
+    seen.extend(log::promised_times(bundle, root, now)?);
+    observed.parties = distinct(seen.iter().map(Seen::party));
+    observed.times = seen.into_iter().map(|one| one.time).collect();
     Ok(observed)
 }
 
-fn distinct_operators(times: &[VerifiedTime]) -> usize {
-    let operator = |time: &VerifiedTime| {
-        if time.operator.is_empty() {
-            time.uri.clone()
-        } else {
-            time.operator.clone()
+/// A verified time, and the key of the observer that vouches for it, as SubjectPublicKeyInfo.
+pub(crate) struct Seen {
+    pub(crate) time: VerifiedTime,
+    pub(crate) key: Vec<u8>,
+}
+
+impl Seen {
+    fn party(&self) -> Party<'_> {
+        let name = match self.time.operator.as_str() {
+            "" => &self.time.uri,
+            operator => operator,
+        };
+        Party {
+            name,
+            key: &self.key,
         }
-    };
-    times.iter().map(operator).collect::<BTreeSet<_>>().len()
+    }
 }
 
 /// The time in one token, if an authority of the trusted root vouches for it.
@@ -102,7 +113,7 @@ fn timestamp_time(
     token: &[u8],
     signature: &[u8],
     root: &TrustedRoot,
-) -> Result<VerifiedTime, TimestampFault> {
+) -> Result<Seen, TimestampFault> {
     let mut worst = TimestampFault::Untrusted("the trusted root has no timestamp authority".into());
     for authority in root.timestamp_authorities() {
         match timestamp_by(token, signature, authority) {
@@ -127,7 +138,7 @@ fn timestamp_by(
     token: &[u8],
     signature: &[u8],
     authority: &Authority,
-) -> Result<VerifiedTime, TimestampFault> {
+) -> Result<Seen, TimestampFault> {
     let (anchor, below) = authority.split();
     let signer = below.first().filter(|first| !first.is_ca());
     let trusted = timestamp::Authority {
@@ -141,11 +152,14 @@ fn timestamp_by(
     if !authority.validity().covers(time) {
         return Err(TimestampFault::OutsideAuthorityWindow { time });
     }
-    Ok(VerifiedTime {
-        time: UnixTime(time),
-        source: TimeSource::TimestampAuthority,
-        uri: authority.uri().to_owned(),
-        operator: authority.operator().to_owned(),
+    Ok(Seen {
+        time: VerifiedTime {
+            time: UnixTime(time),
+            source: TimeSource::TimestampAuthority,
+            uri: authority.uri().to_owned(),
+            operator: authority.operator().to_owned(),
+        },
+        key: verified.signer().spki_der().to_vec(),
     })
 }
 

@@ -831,15 +831,20 @@ mod thresholds {
             log_id: log_id.into(),
             time: UnixTime(0),
         };
-        for (scts, logs, operators) in [
-            (vec![sct("1", "a"), sct("2", "a")], 2, 1),
-            (vec![sct("1", "a"), sct("1", "a")], 1, 1),
-            (vec![sct("1", "a"), sct("2", "b")], 2, 2),
-            (vec![sct("1", ""), sct("2", "")], 2, 2),
-            (vec![], 0, 0),
+        for (scts, keys, logs, operators) in [
+            (vec![sct("1", "a"), sct("2", "a")], ["x", "y"], 2, 1),
+            (vec![sct("1", "a"), sct("1", "a")], ["x", "x"], 1, 1),
+            (vec![sct("1", "a"), sct("2", "b")], ["x", "y"], 2, 2),
+            (vec![sct("1", ""), sct("2", "")], ["x", "y"], 2, 2),
+            // One key is one log, whatever the trusted root calls it.
+            (vec![sct("1", "a"), sct("2", "b")], ["x", "x"], 1, 1),
+            (vec![], ["x", "y"], 0, 0),
         ] {
-            assert_eq!(keyless::distinct_logs(&scts, false), logs, "{scts:?}");
-            assert_eq!(keyless::distinct_logs(&scts, true), operators, "{scts:?}");
+            let count = |by_operator| {
+                let keys = keys.iter().map(|key| key.as_bytes());
+                keyless::distinct_logs(scts.iter().zip(keys), by_operator)
+            };
+            assert_eq!((count(false), count(true)), (logs, operators), "{scts:?}");
         }
     }
 

@@ -123,3 +123,70 @@ fn a_certificate_needs_a_time_even_where_no_time_is_asked_for() {
     let refusal = judge(bundle, &world, &jane().blob().time_threshold(0));
     assert_eq!(refusal.expect_err("no time").code(), "NO_TIME_SOURCE");
 }
+
+/// The trusted root of a world in which the holder of one key stands twice, under two names.
+fn twice<T: Clone>(list: &mut Vec<T>, rename: impl Fn(&mut T)) {
+    let mut again = list[0].clone();
+    rename(&mut again);
+    list.push(again);
+}
+
+#[test]
+fn a_timestamp_authority_under_two_operators_is_one() {
+    let mut world = World::new();
+    let signing = Signing {
+        stamped_at: vec![NOW + 1, NOW + 5],
+        ..Signing::default()
+    };
+    let bundle = world.sign_blob(ARTIFACT, &signing);
+    let mut root = world.trusted_root();
+    // Each entry is for one of the two moments, so that each token is of another operator.
+    root.timestamp_authorities[0].valid_for = Some(window(NOW - DAY, Some(NOW + 2)));
+    twice(&mut root.timestamp_authorities, |again| {
+        again.operator = "somebody else".into();
+        again.uri = "https://tsa.example.org".into();
+        again.valid_for = Some(window(NOW + 3, None));
+    });
+    let root = TrustedRoot::from_proto(root).expect("a trusted root");
+    let bundle = Bundle::from_proto(bundle).expect("a bundle");
+    let ask = |policy: &Policy| {
+        let artifact = Artifact::from_bytes(ARTIFACT);
+        verify(&bundle, &artifact, &root, policy, NOW + DAY)
+    };
+    let one = ask(&jane().blob()).expect("a signature");
+    assert_ne!(one.times()[0].operator, one.times()[1].operator);
+    for two in [
+        jane().blob().timestamp_authority_threshold(2),
+        jane().blob().time_threshold(2),
+    ] {
+        let refusal = ask(&two).expect_err("one key").code();
+        assert_eq!(refusal, "THRESHOLD_NOT_MET");
+    }
+}
+
+#[test]
+fn a_log_under_two_operators_is_one() {
+    let mut world = World::new();
+    let mut bundle = world.sign_blob(ARTIFACT, &Signing::default());
+    let material = bundle.verification_material.as_mut().expect("material");
+    let body = material.tlog_entries[0].canonicalized_body.clone();
+    let mut root = world.trusted_root();
+    // The same key signs for another origin, which makes it another log to everybody who goes by identifiers.
+    world.log.origin = "log.example.org".into();
+    world.log.base_url = "https://log.example.org".into();
+    material
+        .tlog_entries
+        .push(world.log.add_body_among_others(body, (1, 1)));
+    let mut other = world.log.trusted();
+    other.operator = "somebody else".into();
+    root.tlogs.push(other);
+    let root = TrustedRoot::from_proto(root).expect("a trusted root");
+    let bundle = Bundle::from_proto(bundle).expect("a bundle");
+    let ask = |logs| {
+        let artifact = Artifact::from_bytes(ARTIFACT);
+        let policy = jane().blob().log_threshold(logs);
+        verify(&bundle, &artifact, &root, &policy, NOW + DAY)
+    };
+    assert_eq!(ask(1).expect("a signature").logs().len(), 2);
+    assert_eq!(ask(2).expect_err("one key").code(), "THRESHOLD_NOT_MET");
+}
