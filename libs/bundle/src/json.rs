@@ -3,9 +3,12 @@
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::fmt;
+use std::marker::PhantomData;
 
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor,
+    Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess,
+    Visitor,
 };
 
 /// Levels of nesting in any document that is read here; a bundle has seven.
@@ -43,6 +46,38 @@ fn walk(document: &[u8], most: usize) -> Result<bool, serde_json::Error> {
     let nulls = walk.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(nulls)
+}
+
+/// What is written as an object. Derived readers also take an array of the members in their order, which no other reader of
+/// these documents does, so that one document could say something to us and nothing to everybody else.
+#[derive(Debug)]
+pub(crate) struct Object<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members))
+            }
+        }
+        deserializer
+            .deserialize_map(Members(PhantomData))
+            .map(Object)
+    }
+}
+
+/// The same for a field: `deserialize_with`.
+pub(crate) fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Object::deserialize(deserializer).map(|Object(read)| read)
 }
 
 /// The document without members whose value is null.
@@ -250,6 +285,29 @@ mod tests {
             let error = refuse_repeated_members(document.as_bytes()).expect_err(document);
             assert!(error.to_string().contains("appears twice"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_structure_is_written_as_an_object() {
+        #[derive(Debug, Deserialize)]
+        struct Pair {
+            #[serde(deserialize_with = "object")]
+            inner: Inner,
+        }
+        #[derive(Debug, Deserialize)]
+        struct Inner {
+            number: u8,
+        }
+        let read = |text: &str| {
+            let Object(pair): Object<Pair> = serde_json::from_str(text).ok()?;
+            Some(pair.inner.number)
+        };
+        assert_eq!(read(r#"{"inner":{"number":7}}"#), Some(7));
+        for array in [r#"[{"number":7}]"#, r#"{"inner":[7]}"#, "[[7]]"] {
+            assert_eq!(read(array), None, "{array}");
+        }
+        let derived: Result<Inner, _> = serde_json::from_str("[7]");
+        assert!(derived.is_ok(), "derived readers take arrays");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::bundle::{Content, LogEntry};
 use crate::error::{EntryField, VerifyError};
+use crate::json::{Object, object};
 use crate::log::{Claim, mismatch, other_signer};
 
 /// The kinds of v1 entry that a bundle may carry.
@@ -72,17 +73,21 @@ pub(crate) fn body_speaks_of(
 struct Body<S> {
     api_version: String,
     kind: String,
+    #[serde(deserialize_with = "object", bound = "S: DeserializeOwned")]
     spec: S,
 }
 
 #[derive(Deserialize)]
 struct HashedRekordSpec {
+    #[serde(deserialize_with = "object")]
     data: HashedRekordData,
+    #[serde(deserialize_with = "object")]
     signature: HashedRekordSignature,
 }
 
 #[derive(Deserialize)]
 struct HashedRekordData {
+    #[serde(deserialize_with = "object")]
     hash: HexHash,
 }
 
@@ -90,6 +95,7 @@ struct HashedRekordData {
 #[serde(rename_all = "camelCase")]
 struct HashedRekordSignature {
     content: String,
+    #[serde(deserialize_with = "object")]
     public_key: PublicKeyContent,
 }
 
@@ -107,8 +113,9 @@ struct HexHash {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct DsseSpec {
+    #[serde(deserialize_with = "object")]
     payload_hash: HexHash,
-    signatures: Vec<DsseSignature>,
+    signatures: Vec<Object<DsseSignature>>,
 }
 
 #[derive(Deserialize)]
@@ -119,13 +126,16 @@ struct DsseSignature {
 
 #[derive(Deserialize)]
 struct IntotoSpec {
+    #[serde(deserialize_with = "object")]
     content: IntotoContent,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct IntotoContent {
+    #[serde(deserialize_with = "object")]
     envelope: IntotoEnvelope,
+    #[serde(deserialize_with = "object")]
     payload_hash: HexHash,
 }
 
@@ -133,7 +143,7 @@ struct IntotoContent {
 #[serde(rename_all = "camelCase")]
 struct IntotoEnvelope {
     payload_type: String,
-    signatures: Vec<IntotoSignature>,
+    signatures: Vec<Object<IntotoSignature>>,
 }
 
 #[derive(Deserialize)]
@@ -148,7 +158,7 @@ fn read<S: DeserializeOwned>(position: usize, kind: Kind, body: &[u8]) -> Result
         mismatch(position, EntryField::Body, error, "of the stated kind")
     };
     crate::json::refuse_repeated_members(body).map_err(unreadable)?;
-    let parsed: Body<S> = serde_json::from_slice(body).map_err(unreadable)?;
+    let Object(parsed): Object<Body<S>> = serde_json::from_slice(body).map_err(unreadable)?;
     let (name, version) = kind.names();
     if (parsed.kind.as_str(), parsed.api_version.as_str()) != (name, version) {
         let found = format!("{}/{}", parsed.kind, parsed.api_version);
@@ -182,7 +192,7 @@ impl Check<'_> {
 
     fn dsse(&self, spec: DsseSpec) -> Result<(), VerifyError> {
         self.payload(&spec.payload_hash)?;
-        let [only] = spec.signatures.as_slice() else {
+        let [Object(only)] = spec.signatures.as_slice() else {
             return Err(self.signature_count(spec.signatures.len()));
         };
         self.signature(&self.base64(EntryField::Signature, &only.signature)?)?;
@@ -202,7 +212,7 @@ impl Check<'_> {
                 &own.payload_type,
             ));
         }
-        let [only] = envelope.signatures.as_slice() else {
+        let [Object(only)] = envelope.signatures.as_slice() else {
             return Err(self.signature_count(envelope.signatures.len()));
         };
         // This kind wraps the text of the envelope's signature, which is base64 already.

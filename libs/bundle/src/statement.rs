@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::artifact::NamedDigest;
 use crate::error::VerifyError;
+use crate::json::Object;
 
 /// The DSSE payload type of an in-toto statement.
 pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
@@ -89,7 +90,7 @@ impl Statement {
     /// # Errors
     /// [`VerifyError::StatementMalformed`] or [`VerifyError::LimitExceeded`].
     pub fn parse(payload: &[u8]) -> Result<Self, VerifyError> {
-        let statement: Self =
+        let Object(statement): Object<Self> =
             serde_json::from_slice(payload).map_err(|e| malformed(e.to_string()))?;
         if ![STATEMENT_V1, STATEMENT_V0_1].contains(&statement.statement_type.as_str()) {
             return Err(malformed(format!(
@@ -179,7 +180,7 @@ fn enough_subjects<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Sub
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
             let mut subjects = Vec::new();
-            while let Some(subject) = items.next_element()? {
+            while let Some(Object(subject)) = items.next_element()? {
                 subjects.push(subject);
                 if subjects.len() > MAX_SUBJECTS {
                     while items.next_element::<IgnoredAny>()?.is_some() {}

@@ -190,3 +190,28 @@ fn a_log_under_two_operators_is_one() {
     assert_eq!(ask(1).expect("a signature").logs().len(), 2);
     assert_eq!(ask(2).expect_err("one key").code(), "THRESHOLD_NOT_MET");
 }
+
+/// Readers that fill in structures take arrays of their members, too; nobody else takes such a statement for one.
+#[test]
+fn a_statement_that_is_an_array_is_none() {
+    let written = statement(ARTIFACT, "https://example.com/claim");
+    let parts: serde_json::Value = serde_json::from_str(&written).expect("JSON");
+    let subject = &parts["subject"][0];
+    let in_order = |subject: serde_json::Value| {
+        serde_json::json!([
+            parts["_type"],
+            [subject],
+            parts["predicateType"],
+            parts["predicate"]
+        ])
+    };
+    let mut with_array = parts.clone();
+    with_array["subject"] = serde_json::json!([[subject["name"], subject["digest"], null]]);
+    let mut world = World::new();
+    for payload in [in_order(subject.clone()), with_array] {
+        let bundle = world.sign_statement(&payload.to_string(), &Signing::default());
+        let refusal = judge(bundle, &world, &jane().attestation(PredicateTypes::Any));
+        let code = refusal.expect_err("no statement").code();
+        assert_eq!(code, "STATEMENT_MALFORMED", "{payload}");
+    }
+}
