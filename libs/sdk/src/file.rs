@@ -144,7 +144,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     written
 }
 
-/// Replaces a file as [`write`] does, and brings the replacement itself to disk: after this, a crash does not bring the old
+/// Replaces a file as [`write()`] does, and brings the replacement itself to disk: after this, a crash does not bring the old
 /// file back.
 pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     write(path, bytes)?;
