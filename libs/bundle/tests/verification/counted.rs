@@ -89,7 +89,7 @@ fn a_promise_on_an_entry_of_today_does_not_bring_back_a_key_that_has_ended() {
     entry.inclusion_promise = Some(rekor::InclusionPromise {
         signed_entry_timestamp: vec![7; 70],
     });
-    ask(&bundle);
+    assert_eq!(ask(&bundle), "LOG_KEY_NOT_VALID_AT_TIME");
 }
 
 #[test]
