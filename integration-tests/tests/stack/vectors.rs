@@ -383,6 +383,10 @@ const COSIGN: &[Difference] = &[
         "it reads the first certificate of a chain and passes over the rest (V1)",
     ),
     accepts(
+        &["bare-certificate-in-v02"],
+        "it takes a certificate outside a chain from bundles of every version (V1)",
+    ),
+    accepts(
         &["negative-index-in-the-proof", "negative-tree-size"],
         "it reads the numbers of the proof as unsigned without a check, and does not use them for new entries (V1)",
     ),
