@@ -86,8 +86,12 @@ fn current_list<'a>(
     }
 }
 
-fn rank(list: &CertificateRevocationList, now: i64) -> (bool, i64) {
-    (list.is_current_at(now), list.this_update())
+/// The current list before others, then the later one, and of those made in one second the one with the higher number (RFC
+/// 5280 section 5.2.3: numbers grow).
+fn rank(list: &CertificateRevocationList, now: i64) -> (bool, i64, usize, String) {
+    let number = list.number_hex().unwrap_or_default();
+    let (current, made) = (list.is_current_at(now), list.this_update());
+    (current, made, number.len(), number)
 }
 
 fn describe(list: &CertificateRevocationList) -> ConsultedList {

@@ -101,6 +101,8 @@ pub struct Listing {
     pub this_update: i64,
     /// nextUpdate, Unix seconds.
     pub next_update: Option<i64>,
+    /// cRLNumber: one octet and positive, so below 128.
+    pub number: u8,
     /// What is revoked.
     pub entries: Vec<Listed>,
     /// expiredCertsOnCRL, Unix seconds.
@@ -115,6 +117,7 @@ impl Default for Listing {
         Self {
             this_update: NOW - 3600,
             next_update: Some(NOW + 7 * DAY),
+            number: 7,
             entries: Vec::new(),
             keeps_expired_since: None,
             scope: None,
@@ -225,7 +228,8 @@ impl OwnAuthority {
             }
             w.nested(tag::context_constructed(0), |w| {
                 w.sequence(|w| {
-                    w.raw(&extension(&oid::CRL_NUMBER, false, &[tag::INTEGER, 1, 7]));
+                    let number = [tag::INTEGER, 1, listing.number];
+                    w.raw(&extension(&oid::CRL_NUMBER, false, &number));
                     if let Some(since) = listing.keeps_expired_since {
                         let value = generalized(since);
                         w.raw(&extension(&oid::EXPIRED_CERTS_ON_CRL, false, &value));

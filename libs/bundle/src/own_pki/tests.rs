@@ -690,3 +690,123 @@ fn a_list_that_may_have_dropped_an_expired_certificate_says_so() {
         assert_eq!(found, warned, "{keeps_expired_since:?}");
     }
 }
+
+#[test]
+fn of_lists_made_in_one_second_the_one_with_the_higher_number_counts() {
+    let mut office = Office::new();
+    let leaf = office.issuing.issue(&Leaf::default());
+    let bundle = office.sign(&leaf, &[NOW]);
+    let revoked = vec![Listed::new(&leaf.certificate, NOW - DAY, Some(1))];
+    let list = |number: u8, entries: &[Listed]| {
+        office.issuing.revocation_list(&Listing {
+            number,
+            entries: entries.to_vec(),
+            ..Listing::default()
+        })
+    };
+    let of_root = office.root.revocation_list(&Listing::default());
+    for (clean, listing, expected) in [(7, 8, "CERTIFICATE_REVOKED"), (17, 16, "verified")] {
+        let lists = [list(clean, &[]), list(listing, &revoked), of_root.clone()];
+        for turn in 0..lists.len() {
+            let mut lists = lists.to_vec();
+            lists.rotate_left(turn);
+            let verdict = office.judge(&bundle, office.rule().revocation_lists(lists));
+            assert_eq!(code(verdict), expected, "{clean} and {listing}, {turn}");
+        }
+    }
+}
+
+#[test]
+fn a_refused_name_is_told_with_all_that_would_have_done() {
+    let mut office = Office::new();
+    let leaf = office.issuing.issue(&Leaf::default());
+    let bundle = office.sign(&leaf, &[NOW]);
+    let text = |text: &str| Matcher::exact(text).expect("a text");
+    let rule = CertificateRule::issued_to(text("a.example"), office.roots())
+        .expect("a root")
+        .intermediates(vec![office.issuing.certificate.clone()])
+        .or_subject(text("b.example"));
+    let expected = |rule: CertificateRule| {
+        let refused = office.judge(&bundle, rule).expect_err("another name");
+        assert_eq!(refused.code(), "IDENTITY_MISMATCH");
+        refused.explain().expected
+    };
+    let told = expected(rule.clone());
+    assert!(told.contains("a.example or b.example"), "{told}");
+    let told = expected(rule.of_type(SubjectType::Dns));
+    assert!(told.contains("dns a.example or b.example"), "{told}");
+}
+
+#[test]
+fn a_user_name_is_a_name() {
+    const USER: &str = "jane!example.com";
+    let mut office = Office::new();
+    let mut other_name = asn1::Writer::new();
+    other_name.oid(&oid::FULCIO_USERNAME);
+    other_name.nested(asn1::tag::context_constructed(0), |w| w.utf8_string(USER));
+    let name = (asn1::tag::context_constructed(0), other_name.finish());
+    let leaf = office.issuing.issue(&Leaf {
+        names: vec![name],
+        ..Leaf::default()
+    });
+    let bundle = office.sign(&leaf, &[NOW]);
+    let rule = |kind| {
+        let user = Matcher::exact(USER).expect("a text");
+        let rule = CertificateRule::issued_to(user, office.roots()).expect("a root");
+        let intermediates = vec![office.issuing.certificate.clone()];
+        rule.intermediates(intermediates).of_type(kind)
+    };
+    let judge = |kind| code(office.judge(&bundle, rule(kind)));
+    assert_eq!(judge(SubjectType::Username), "verified");
+    assert_eq!(judge(SubjectType::Email), "IDENTITY_MISMATCH");
+}
+
+/// The policy need not know every authority in between: one that the signer sends along helps, and is trusted for nothing.
+#[test]
+fn what_the_signer_sends_along_helps_on_the_way() {
+    use sealwright_proto::bundle::v1::verification_material::Content as Material;
+    use sealwright_proto::common::v1::{X509Certificate, X509CertificateChain};
+    let mut office = Office::new();
+    let leaf = office.issuing.issue(&Leaf::default());
+    let signed = office.world.sign_blob_as(&leaf, FILE, &Signing::default());
+    let with = |certificates: &[&Certificate]| {
+        let mut message = signed.clone();
+        message.media_type = "application/vnd.dev.sigstore.bundle+json;version=0.2".into();
+        let certificates = certificates.iter().map(|certificate| X509Certificate {
+            raw_bytes: certificate.der().to_vec(),
+        });
+        let material = message.verification_material.as_mut().expect("material");
+        material.content = Some(Material::X509CertificateChain(X509CertificateChain {
+            certificates: certificates.collect(),
+        }));
+        Bundle::from_proto(message).expect("a bundle")
+    };
+    let email = || Matcher::exact(EMAIL).expect("a text");
+    let roots_alone = || CertificateRule::issued_to(email(), office.roots()).expect("a root");
+    let sent = with(&[&leaf.certificate, &office.issuing.certificate]);
+    assert_eq!(code(office.judge(&sent, roots_alone())), "verified");
+    let alone = with(&[&leaf.certificate]);
+    let refused = office.judge(&alone, roots_alone());
+    assert_eq!(code(refused), "CERTIFICATE_UNTRUSTED");
+    let elsewhere = CertificateRule::issued_to(email(), vec![OwnAuthority::root("x").certificate]);
+    let refused = office.judge(&sent, elsewhere.expect("a root"));
+    assert_eq!(code(refused), "CERTIFICATE_UNTRUSTED");
+}
+
+/// A policy that asks for no times still needs one for a certificate, and then says why those that are there do not count.
+#[test]
+fn a_rejected_timestamp_is_told_where_no_time_is_asked_for_by_number() {
+    let mut office = Office::new();
+    let leaf = office.issuing.issue(&Leaf::default());
+    let bundle = office.sign(&leaf, &[NOW]);
+    let strangers = TrustedRoot::parse(World::new().trusted_root_json().as_bytes());
+    let policy = Policy::signed_by_certificate(office.rule());
+    let policy = policy.blob().time_threshold(0).log_threshold(0);
+    let root = strangers.expect("a root");
+    let verdict = verify(&bundle, &Artifact::from_bytes(FILE), &root, &policy, NOW);
+    let refused = verdict.expect_err("nobody known saw it");
+    assert!(
+        matches!(refused, VerifyError::TimestampsRejected { .. }),
+        "{refused}"
+    );
+}
