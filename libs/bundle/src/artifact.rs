@@ -231,4 +231,31 @@ mod tests {
             []
         );
     }
+
+    /// Gives its answers one after the other, then the end.
+    struct Answers(Vec<std::io::Result<&'static [u8]>>);
+
+    impl Read for Answers {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            if self.0.is_empty() {
+                return Ok(0);
+            }
+            let mut piece = self.0.remove(0)?;
+            piece.read(buffer)
+        }
+    }
+
+    #[test]
+    fn an_interrupted_read_is_tried_again_and_every_other_failure_is_reported() {
+        use std::io::{Error, ErrorKind};
+        let read = |kind: ErrorKind| {
+            let mut reader = Answers(vec![Ok(b"one "), Err(Error::from(kind)), Ok(b"two")]);
+            Artifact::from_reader(&mut reader, &[HashAlgorithm::Sha256])
+                .map(|read| read.digests(&[HashAlgorithm::Sha256]))
+                .map_err(|error| error.kind())
+        };
+        let whole = HashAlgorithm::Sha256.digest(b"one two");
+        assert_eq!(read(ErrorKind::Interrupted), Ok(vec![whole]));
+        assert_eq!(read(ErrorKind::TimedOut), Err(ErrorKind::TimedOut));
+    }
 }

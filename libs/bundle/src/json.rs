@@ -386,4 +386,46 @@ mod tests {
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
         assert_eq!(rfc3339(i64::MAX), i64::MAX.to_string());
     }
+
+    #[test]
+    fn a_null_is_found_wherever_it_stands_and_nothing_else_is_taken_for_one() {
+        let nulls = |text: &str| walk(text.as_bytes(), 100).expect(text);
+        for text in [
+            "true",
+            "false",
+            "-1",
+            "1",
+            "1.5",
+            r#""null""#,
+            "[]",
+            "{}",
+            r#"[true,-1,1,1.5,"x",[0],{"null":[]}]"#,
+        ] {
+            assert!(!nulls(text), "{text}");
+        }
+        for text in [
+            "null",
+            "[null]",
+            "[null,1]",
+            "[1,null]",
+            r#"{"a":null,"b":1}"#,
+            r#"{"a":[{"b":null}],"c":1}"#,
+        ] {
+            assert!(nulls(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_null_member_is_copied() {
+        for (document, expected) in [
+            (r#"[{"a":1},{"b":null},[2],3]"#, r#"[{"a":1},{},[2],3]"#),
+            (r#"{"a":{"b":null},"c":[]}"#, r#"{"a":{},"c":[]}"#),
+            (r#"[null,{"a":null,"b":2}]"#, r#"[null,{"b":2}]"#),
+            (r#"{"":null,"a":1}"#, r#"{"a":1}"#),
+            (r#"{"\"":null,"\\":"\"","x":""}"#, r#"{"\\":"\"","x":""}"#),
+        ] {
+            let copy = without_null_members(document.as_bytes());
+            assert_eq!(String::from_utf8_lossy(&copy), expected, "{document}");
+        }
+    }
 }

@@ -383,7 +383,7 @@ fn start(seed: &[u8], candidates: usize) -> usize {
     let sum = seed.iter().fold(0_usize, |sum, byte| {
         sum.wrapping_mul(31).wrapping_add(usize::from(*byte))
     });
-    sum.checked_rem(candidates).unwrap_or(0)
+    sum.checked_rem(candidates).unwrap_or_default()
 }
 
 fn services(field: &str, messages: Vec<proto::Service>) -> Result<Vec<Service>, SelectionError> {
@@ -632,6 +632,87 @@ mod tests {
                 matches!(result, Err(SelectionError::Malformed { .. })),
                 "{document}: {result:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_kind_and_every_service_that_was_passed_over() {
+        let ended = service(
+            "https://ended",
+            1,
+            "2026-01-01T00:00:00Z",
+            "2026-02-01T00:00:00Z",
+            "",
+        );
+        let unspoken = service("https://new", 9, "2026-01-01T00:00:00Z", "", "");
+        let told = |config: &SigningConfig| {
+            let refused = config.certificate_authority(&[1], NOW);
+            refused.expect_err("none fits").to_string()
+        };
+        let both = told(&config("caUrls", &format!("{ended},{unspoken}"), ""));
+        for part in [
+            "certificate authority",
+            "https://ended is not valid now",
+            "https://new speaks API version 9",
+        ] {
+            assert!(both.contains(part), "{both}");
+        }
+        assert!(told(&config("caUrls", "", "")).contains("none is listed"));
+        let kinds = [
+            ServiceKind::CertificateAuthority,
+            ServiceKind::IdentityProvider,
+            ServiceKind::TransparencyLog,
+            ServiceKind::TimestampAuthority,
+        ];
+        let names = kinds.map(|kind| kind.to_string());
+        assert_eq!(
+            names,
+            [
+                "certificate authority",
+                "identity provider",
+                "transparency log",
+                "timestamp authority"
+            ]
+        );
+    }
+
+    #[test]
+    fn exact_is_no_more_and_no_less() {
+        let list = ["a", "b"].map(|name| service(name, 2, "2026-01-01T00:00:00Z", "", name));
+        let one = logs(&list, r#"{"selector":"EXACT","count":1}"#);
+        let selection = one.transparency_logs(&[2], NOW, b"").expect("a log");
+        assert_eq!((selection.need, urls(&selection)), (1, vec!["a"]));
+        assert!(one.has_transparency_logs() && !one.has_timestamp_authorities());
+    }
+
+    #[test]
+    fn every_byte_of_the_seed_counts() {
+        let list = ["a", "b"].map(|name| service(name, 2, "2026-01-01T00:00:00Z", "", name));
+        let any = logs(&list, r#"{"selector":"ANY"}"#);
+        let begins = |seed: &[u8]| {
+            let selection = any.transparency_logs(&[2], NOW, seed).expect("logs");
+            selection.candidates[0].url.clone()
+        };
+        for position in 0..4 {
+            let mut seed = [0; 4];
+            seed[position] = 1;
+            assert_ne!(begins(&[0; 4]), begins(&seed), "{position}");
+        }
+    }
+
+    #[test]
+    fn documents_and_lists_have_a_largest_size() {
+        let one = service("t", 1, "2026-01-01T00:00:00Z", "", "");
+        let judge = |services: usize, length: usize| {
+            let list = vec![one.as_str(); services].join(",");
+            let json = format!(r#"{{"mediaType":"{MEDIA_TYPE}","tsaUrls":[{list}]}}"#);
+            let padding = " ".repeat(length.saturating_sub(json.len()));
+            SigningConfig::parse((json + &padding).as_bytes()).map(|_| ())
+        };
+        judge(MAX_SERVICES, MAX_DOCUMENT).expect("the most there may be");
+        for (services, length) in [(MAX_SERVICES + 1, 0), (1, MAX_DOCUMENT + 1)] {
+            let refused = judge(services, length).expect_err("one more");
+            assert!(refused.to_string().contains("more than"), "{refused}");
         }
     }
 }

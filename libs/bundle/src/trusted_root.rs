@@ -795,4 +795,85 @@ mod tests {
             root.warnings()
         );
     }
+
+    #[test]
+    fn a_second_has_less_than_a_thousand_million_nanoseconds() {
+        let ending = |nanos| {
+            let range = common::TimeRange {
+                start: None,
+                end: Some(Timestamp { seconds: 1, nanos }),
+            };
+            Validity::from_proto(Some(&range)).map(|window| window.end_ms())
+        };
+        assert_eq!(ending(999_999_999), Ok(Some(1_999)));
+        assert!(ending(1_000_000_000).is_err());
+    }
+
+    #[test]
+    fn the_last_certificate_alone_is_the_anchor() {
+        use sealwright_testkit::bundle_factory::CertificateAuthority;
+        let chain = CertificateAuthority::new("https://ca.example").chain;
+        let [issuing, anchor] = chain.as_slice() else {
+            panic!("two certificates");
+        };
+        let split = |chain: &[Certificate]| {
+            let authority = Authority {
+                chain: chain.to_vec(),
+                uri: String::new(),
+                operator: String::new(),
+                validity: Validity::ALWAYS,
+            };
+            let (anchor, below) = authority.split();
+            (anchor.to_vec(), below.to_vec())
+        };
+        let (top, low) = (vec![anchor.clone()], vec![issuing.clone()]);
+        assert_eq!(split(&chain), (top.clone(), low));
+        assert_eq!(split(&top), (top, Vec::new()));
+        assert_eq!(split(&[]), (Vec::new(), Vec::new()));
+    }
+
+    #[test]
+    fn documents_lists_and_chains_have_a_largest_size() {
+        use sealwright_testkit::bundle_factory::World;
+        let world = World::new();
+        let few = world.trusted_root();
+        let mut long = world.trusted_root_json();
+        long.push_str(&" ".repeat(MAX_TRUSTED_ROOT_BYTES - long.len()));
+        TrustedRoot::parse(long.as_bytes()).expect("the longest document");
+        let longer = TrustedRoot::parse(format!("{long} ").as_bytes()).expect_err("a longer one");
+        assert!(longer.to_string().contains("bytes"), "{longer}");
+
+        fn repeat<T: Clone>(items: &mut Vec<T>, times: usize) {
+            *items = vec![items[0].clone(); times];
+        }
+        let judge = |change: &dyn Fn(&mut proto::TrustedRoot)| {
+            let mut root = few.clone();
+            change(&mut root);
+            TrustedRoot::from_proto(root).map(|_| ())
+        };
+        let judge = |size: usize, what: &str| {
+            judge(&|root| match what {
+                "tlogs" => repeat(&mut root.tlogs, size),
+                "ctlogs" => repeat(&mut root.ctlogs, size),
+                "certificateAuthorities" => repeat(&mut root.certificate_authorities, size),
+                "timestampAuthorities" => repeat(&mut root.timestamp_authorities, size),
+                _ => {
+                    let authority = &mut root.certificate_authorities[0];
+                    let chain = authority.cert_chain.as_mut().expect("a chain");
+                    repeat(&mut chain.certificates, size);
+                }
+            })
+        };
+        for (what, most) in [
+            ("tlogs", MAX_INSTANCES),
+            ("ctlogs", MAX_INSTANCES),
+            ("certificateAuthorities", MAX_INSTANCES),
+            ("timestampAuthorities", MAX_INSTANCES),
+            ("a chain", MAX_CHAIN),
+        ] {
+            judge(most, what).expect(what);
+            let refused = judge(most + 1, what).expect_err(what);
+            assert!(refused.to_string().contains("at most"), "{what}: {refused}");
+        }
+    }
 }

@@ -401,3 +401,41 @@ fn refusals_that_every_kind_of_signer_can_meet_speak_of_none_in_particular() {
         assert!(!said.contains("key of the certificate"), "{said}");
     }
 }
+
+#[test]
+fn of_two_that_are_the_same_the_second_is_at_fault() {
+    let (first, second) = (2, 5);
+    let entry = VerifyError::DuplicateEntry { first, second }.explain();
+    assert_eq!((entry.entry, entry.timestamp), (Some(5), None));
+    let token = VerifyError::DuplicateTimestamp { first, second }.explain();
+    assert_eq!((token.entry, token.timestamp), (None, Some(5)));
+}
+
+/// What was found is told with the name of the part or the count: two of one name, or none, would tell nothing.
+#[test]
+fn every_part_and_every_count_has_a_name_of_its_own() {
+    let parts = [
+        EntryField::KindVersion,
+        EntryField::Digest,
+        EntryField::Signature,
+        EntryField::Verifier,
+        EntryField::Body,
+        EntryField::LogIndex,
+        EntryField::TreeSize,
+        EntryField::RootHash,
+    ];
+    let counts = [
+        Counted::Logs,
+        Counted::Times,
+        Counted::TimestampAuthorities,
+        Counted::CertificateLogs,
+    ];
+    let names = |names: Vec<String>| {
+        let names: BTreeSet<String> = names.into_iter().filter(|name| !name.is_empty()).collect();
+        names.len()
+    };
+    assert_eq!(names(parts.map(|part| part.to_string()).to_vec()), 8);
+    assert_eq!(names(counts.map(|count| count.to_string()).to_vec()), 4);
+    let told = threshold(Counted::TimestampAuthorities).to_string();
+    assert!(told.contains("timestamp authorities"), "{told}");
+}

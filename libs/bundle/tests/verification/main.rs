@@ -7,12 +7,14 @@
 //! | `verdicts` | what a verdict shows, and what a policy can ask for |
 //! | `rules` | times and thresholds, against oracles that count everything |
 //! | `counted` | what counts and what is shown, where one detail decides |
+//! | `edges` | limits at their edges, and which of several refusals is told |
 //! | `changed` | nothing that is changed verifies as something else |
 
 mod asking;
 mod cases;
 mod changed;
 mod counted;
+mod edges;
 mod published;
 mod rules;
 mod verdicts;
