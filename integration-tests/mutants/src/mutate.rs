@@ -373,6 +373,9 @@ impl Finder {
             return;
         }
         for value in early_values(&signature.output) {
+            if self.is_just(block, &value) {
+                continue;
+            }
             let at = signature.ident.span();
             let body = block.span().byte_range();
             let text = if value.is_empty() {
@@ -387,6 +390,12 @@ impl Finder {
             );
             self.insert(body.start + 1, true, site, Piece::Early(format!("{text};")));
         }
+    }
+
+    /// Whether a body is this expression and nothing else.
+    fn is_just(&self, block: &Block, value: &str) -> bool {
+        let body = self.source.text.get(block.span().byte_range());
+        body.is_some_and(|body| body.trim_matches(['{', '}']).trim() == value)
     }
 
     fn function(&mut self, signature: &Signature, attributes: &[Attribute], block: &Block) {
@@ -819,6 +828,17 @@ mod tests {
                 .collect();
             assert_eq!(found, expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_body_that_is_one_value_becomes_another_one() {
+        assert_eq!(
+            mutations("fn a() -> Result<bool, E> { Ok(false) }"),
+            [
+                "the body becomes `return Ok(true)`",
+                "`false` becomes `true`"
+            ]
+        );
     }
 
     const NESTED: &str = "\

@@ -50,6 +50,9 @@ const CHUNK: Duration = Duration::from_secs(1);
 const TIMES_THE_COST: u64 = 10;
 /// Seconds of the clock on the wall for a test that sleeps for ever.
 const WALL: Duration = Duration::from_secs(300);
+/// The code with which a test program says that a test failed. A shell that cannot run the program, say because somebody
+/// builds it anew, says another; that is no verdict on a mutant.
+const FAILED: i32 = 101;
 /// Address space of a process, in KiB: a mutant that allocates without end is stopped.
 const MEMORY_KIB: u64 = 1 << 20;
 
@@ -262,10 +265,14 @@ impl<Name: AsRef<str>> Process<'_, Name> {
         if status.success() {
             return Ok(End::Passed);
         }
-        Ok(match status.code() {
-            Some(_) => End::Failed(self.first_failure()),
-            None => self.signalled(&status),
-        })
+        match status.code() {
+            Some(FAILED) => Ok(End::Failed(self.first_failure())),
+            Some(code) => bail!(
+                "{} ends with {code}, which no test program does",
+                self.program.path.display()
+            ),
+            None => Ok(self.signalled(&status)),
+        }
     }
 
     /// A process that a signal ended: its time was over, or it aborted, which is a failure like any other.
