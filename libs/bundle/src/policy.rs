@@ -64,8 +64,11 @@ impl Matcher {
         Ok(Self(Condition::Pattern(anchored, pattern.to_owned())))
     }
 
-    /// Texts that the glob matches from the first to the last character: `*` stands for any characters but `/`, `**` for any
-    /// characters, `?` for one that is not `/`. Everything else stands for itself; there are no escapes.
+    /// Texts that the glob matches from the first to the last character: `*` stands for any characters but the separators of
+    /// a URI or address (`/`, `?`, `#`, `@`), `**` for any characters, `?` for one that is no separator. Everything else stands
+    /// for itself; there are no escapes.
+    ///
+    /// The separators are shut out so that `https://*.example.com/x` is not satisfied by `https://evil.example?.example.com/x`.
     ///
     /// # Errors
     /// [`VerifyError::PolicyInvalid`] when it is empty, too large, or has three stars in a row, which could mean either.
@@ -483,8 +486,8 @@ fn glob_pattern(glob: &str) -> String {
     while let Some(first) = rest.chars().next() {
         let (piece, length) = match first {
             '*' if rest.starts_with("**") => (".*".to_owned(), 2),
-            '*' => ("[^/]*".to_owned(), 1),
-            '?' => ("[^/]".to_owned(), 1),
+            '*' => ("[^/?#@]*".to_owned(), 1),
+            '?' => ("[^/?#@]".to_owned(), 1),
             other => (regex::escape(&other.to_string()), other.len_utf8()),
         };
         pattern.push_str(&piece);
@@ -582,10 +585,21 @@ mod tests {
                 vec!["ab", "a[b](c)\\d+x$^|{1}#é"],
             ),
             (
-                "*",
-                vec!["", "jane@example.com"],
-                vec!["/", "https://evil.example"],
+                "*@example.com",
+                vec!["@example.com", "jane@example.com"],
+                vec!["jane@evil.example@example.com", "jane/@example.com"],
             ),
+            (
+                "https://*.example.com/x",
+                vec!["https://ci.example.com/x", "https://a.b.example.com/x"],
+                vec![
+                    "https://evil.example?.example.com/x",
+                    "https://evil.example#.example.com/x",
+                    "https://jane@.example.com/x",
+                    "https://evil.example/.example.com/x",
+                ],
+            ),
+            ("a?b", vec!["axb"], vec!["a?b", "a#b", "a@b", "a/b"]),
         ] {
             let matcher = Matcher::glob(glob).expect(glob);
             for text in yes {

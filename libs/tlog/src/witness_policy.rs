@@ -213,6 +213,7 @@ impl Reader {
         if key.kind() == SignatureKind::CosignatureV1 {
             return Err("the key is a witness's, not a log's");
         }
+        refuse_both(&self.witnesses, &key)?;
         add_key(&mut self.logs, key)
     }
 
@@ -221,6 +222,7 @@ impl Reader {
         if key.kind() != SignatureKind::CosignatureV1 {
             return Err("the key is no witness's: its type must be 0x04, cosignature/v1");
         }
+        refuse_both(&self.logs, &key)?;
         let position = self.witnesses.len();
         add_key(&mut self.witnesses, key)?;
         self.define(name, MemberKind::Witness(position))
@@ -298,6 +300,17 @@ fn note_key(text: &[u8]) -> Result<NoteKey, &'static str> {
         .ok()
         .and_then(|text| NoteKey::from_vkey(text).ok())
         .ok_or("the verifier key cannot be read, or is of a type that is not supported")
+}
+
+/// A log that is its own witness is seen by nobody else.
+fn refuse_both(others: &[NoteKey], key: &NoteKey) -> Result<(), &'static str> {
+    if others
+        .iter()
+        .any(|other| other.public_key() == key.public_key())
+    {
+        return Err("the key is defined as a log's and as a witness's");
+    }
+    Ok(())
 }
 
 /// Two lines with one key would let one holder count twice, whatever names they carry.
@@ -473,6 +486,10 @@ mod tests {
         .to_vkey()
         .unwrap();
         let log = Holder::log("log.example").vkey();
+        let log_of_w0 = NoteKey::for_log("log.example", holders[0].key.public_key().clone())
+            .unwrap()
+            .to_vkey()
+            .unwrap();
         for (file, line, what) in [
             (String::new(), 0, "no quorum"),
             ("# nothing\n".into(), 1, "no quorum"),
@@ -498,6 +515,16 @@ mod tests {
                 format!("log {log}\nlog {log}\nquorum none\n"),
                 2,
                 "defined already",
+            ),
+            (
+                format!("log {log_of_w0}\nwitness w0 {w0}\nquorum w0\n"),
+                2,
+                "as a witness's",
+            ),
+            (
+                format!("witness w0 {w0}\nlog {log_of_w0}\nquorum w0\n"),
+                2,
+                "as a witness's",
             ),
             (
                 "log log.example+00000000+AAAA\nquorum none\n".into(),
