@@ -182,6 +182,7 @@ impl<F: Fetch, S: Store> Client<F, S> {
     /// # Errors
     /// Any refusal of the workflow; the store then still holds the last good state.
     pub async fn refresh(&mut self) -> Result<(), Error> {
+        self.trusted.forget_all_but_root();
         self.follow_roots().await?;
         self.trusted.root_in_force()?;
         self.refresh_timestamp().await?;
@@ -195,6 +196,7 @@ impl<F: Fetch, S: Store> Client<F, S> {
     /// # Errors
     /// [`Error::Missing`] when the store does not hold a complete set; any refusal of the workflow.
     pub fn load_cached(&mut self) -> Result<(), Error> {
+        self.trusted.forget_all_but_root();
         self.trusted.root_in_force()?;
         let timestamp = self.cached(Role::Timestamp.name())?;
         self.trusted.accept_timestamp(&timestamp)?;

@@ -45,6 +45,14 @@ impl TrustedSet {
         })
     }
 
+    /// Begins again from the root. A second refresh compares with what the store kept: a delegated role of the snapshot
+    /// before must not serve under the new one, nor an old timestamp outlive the rotation of its key.
+    pub(crate) fn forget_all_but_root(&mut self) {
+        self.timestamp = None;
+        self.snapshot = None;
+        self.targets.clear();
+    }
+
     /// 5.3.10: after the last new root, this root must be in force.
     pub(crate) fn root_in_force(&self) -> Result<(), Error> {
         self.in_force(self.root.signed(), Role::Root.name())

@@ -265,6 +265,62 @@ fn a_changed_target_is_refused() {
 }
 
 #[test]
+fn a_second_refresh_of_one_client_knows_nothing_of_the_first() {
+    let team = signer(KeyType::Ed25519);
+    let mut repository = Repository::new();
+    let role = delegated("team", &key(&team), &["a.txt"], false);
+    repository.delegate(vec![role], &[&key(&team)]);
+    let expires = repository.expires;
+    let team_targets = |version, content: &[u8]| {
+        let mut targets = Targets::new(version, expires);
+        targets.add("a.txt", content);
+        targets
+    };
+    repository.set_delegated("team", team_targets(1, b"old"), &[&team]);
+    repository.publish();
+    let published = std::sync::Mutex::new(repository.files.clone());
+    let source = Changing(&published);
+    let mut client = Client::open(source, repository.fresh_store(), NOW).unwrap();
+    now(client.refresh()).unwrap();
+    let old = now(client.target("a.txt")).unwrap().unwrap();
+
+    repository.bump();
+    repository.set_delegated("team", team_targets(2, b"new!"), &[&team]);
+    repository.publish();
+    *published.lock().unwrap() = repository.files.clone();
+    now(client.refresh()).unwrap();
+    let new = now(client.target("a.txt")).unwrap().unwrap();
+    assert_eq!((old.file.length, new.file.length), (3, 4));
+
+    // After a refresh that failed, what went before is no answer.
+    published
+        .lock()
+        .unwrap()
+        .remove(Place::Metadata, "timestamp.json");
+    now(client.refresh()).unwrap_err();
+    assert!(matches!(
+        now(client.target("a.txt")),
+        Err(Error::NotRefreshed)
+    ));
+}
+
+/// A repository that is published to while a client holds on to it.
+struct Changing<'a>(&'a std::sync::Mutex<MemoryRepository>);
+
+impl sealwright_tuf::Fetch for Changing<'_> {
+    fn fetch<'a>(
+        &'a self,
+        place: Place,
+        name: &'a str,
+        max_length: u64,
+    ) -> sealwright_crypto::BoxFuture<'a, Result<Vec<u8>, sealwright_tuf::FetchError>> {
+        let files = self.0.lock().unwrap().clone();
+        let name = name.to_owned();
+        Box::pin(async move { files.fetch(place, &name, max_length).await })
+    }
+}
+
+#[test]
 fn a_bad_first_root_is_refused() {
     let repository = Repository::new();
     let mut store = MemoryStore::new();
