@@ -480,7 +480,9 @@ fn tuf_verdict(error: &sealwright_tuf::Error) -> Verdict {
     match error {
         sealwright_tuf::Error::Fetch { .. }
         | sealwright_tuf::Error::Missing { .. }
-        | sealwright_tuf::Error::Store { .. } => Verdict::Undecided,
+        | sealwright_tuf::Error::Store { .. }
+        // Time alone brings that about, of the metadata or of a clock that is wrong.
+        | sealwright_tuf::Error::Expired { .. } => Verdict::Undecided,
         _ => Verdict::Refused,
     }
 }

@@ -135,6 +135,11 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
         let mut target = OpenOptions::new().write(true).open(path)?;
         return target.write_all(bytes);
     }
+    replace(path, bytes)
+}
+
+/// Puts a new file in place of whatever has the name.
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let aside = beside(path)?;
     let written = create(&aside, bytes, 0o644).and_then(|()| std::fs::rename(&aside, path));
     if written.is_err() {
@@ -144,10 +149,10 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     written
 }
 
-/// Replaces a file as [`write()`] does, and brings the replacement itself to disk: after this, a crash does not bring the old
-/// file back.
+/// Replaces a file of ours, and brings the replacement itself to disk: after this, a crash does not bring the old file back.
+/// A pipe that has taken its place is replaced too, and not waited for.
 pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    write(path, bytes)?;
+    replace(path, bytes)?;
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
     File::open(dir.unwrap_or(Path::new(".")))?.sync_all()
 }

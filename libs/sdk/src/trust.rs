@@ -415,14 +415,16 @@ impl Profile {
     ) -> Result<TrustConfig, Error> {
         let problem =
             match tokio::time::timeout(REFRESH_PATIENCE, self.refreshed(http, url, now)).await {
-                Ok(Err(Error::Tuf { source, .. })) if source.is_transient() => source.to_string(),
+                Ok(Err(Error::Tuf { source, .. })) if serves_what_is_kept(&source) => {
+                    source.to_string()
+                }
                 Ok(result) => return result,
                 Err(_) => format!("no answer within {} seconds", REFRESH_PATIENCE.as_secs()),
             };
         tracing::warn!(
             url,
             problem,
-            "the TUF repository does not answer, using what is on disk"
+            "the trust material could not be brought up to date, using what is on disk"
         );
         Ok(cached)
     }
@@ -435,10 +437,15 @@ impl Profile {
         };
         let store = DirectoryStore::exclusive(self.metadata(), LOCK_PATIENCE).await;
         let source = Mirror::sigstore(http, url)?;
-        let mut client = Client::open(source, store.map_err(tuf)?, now).map_err(tuf)?;
+        let store = store.map_err(tuf)?;
+        let mut client =
+            Client::open(source, store, now).map_err(|error| self.unopened(url, error))?;
         client.refresh().await.map_err(tuf)?;
         let trust = self.material(&mut client, url).await?;
-        self.save("checked", now.to_string().as_bytes())?;
+        // Without the note the repository is asked again sooner than needed, and nothing else.
+        if let Err(error) = self.save("checked", now.to_string().as_bytes()) {
+            tracing::warn!(%error, "when the TUF repository was asked cannot be noted");
+        }
         Ok(trust)
     }
 
@@ -467,9 +474,24 @@ impl Profile {
             url: url.to_owned(),
             source,
         };
-        let mut client = Client::open(Nowhere, store, now).map_err(tuf)?;
+        let mut client =
+            Client::open(Nowhere, store, now).map_err(|error| self.unopened(url, error))?;
         client.load_cached().map_err(tuf)?;
         self.material(&mut client, url).await
+    }
+
+    /// A kept root that is none was not the repository's doing, and no refresh mends it: nothing is left to start from.
+    fn unopened(&self, url: &str, error: sealwright_tuf::Error) -> Error {
+        match error {
+            source @ sealwright_tuf::Error::Store { .. } => Error::Tuf {
+                url: url.to_owned(),
+                source,
+            },
+            damage => invalid(
+                &self.metadata().join("root.json").display().to_string(),
+                format!("{damage}; run trust init again"),
+            ),
+        }
     }
 
     async fn material<F: Fetch>(
@@ -565,6 +587,12 @@ impl Profile {
             source,
         })
     }
+}
+
+/// Whether valid material on disk may be used for lack of news: when the repository did not answer, and when its news cannot
+/// be kept (a file system for reading only, or a full one).
+fn serves_what_is_kept(error: &sealwright_tuf::Error) -> bool {
+    error.is_transient() || matches!(error, sealwright_tuf::Error::Store { .. })
 }
 
 fn beside(dir: &Path, purpose: &str) -> PathBuf {

@@ -323,3 +323,64 @@ async fn setting_up_with_a_foreign_root_leaves_the_old_profile_alone() {
         .await
         .expect("it can be set up anew");
 }
+
+#[tokio::test]
+async fn a_root_on_disk_that_is_none_decides_nothing_and_says_what_to_do() {
+    let repository = Repository::start().await;
+    let home = tempfile::tempdir().expect("a directory");
+    let profile = repository.profile(home.path()).await;
+    std::fs::write(profile.dir().join("tuf/root.json"), b"").expect("it can be damaged");
+    for freshness in [Freshness::Cached, Freshness::Usual, Freshness::Refreshed] {
+        let error = profile.load(&http(), freshness, NOW + 1).await;
+        let error = error.expect_err("there is nothing to start from");
+        assert_eq!(
+            (error.code(), error.verdict()),
+            ("TRUST_INVALID", Verdict::Undecided)
+        );
+        let said = error.to_string();
+        assert!(
+            said.contains("root.json") && said.contains("trust init"),
+            "{said}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_profile_that_cannot_be_written_serves_while_it_holds() {
+    let repository = Repository::start().await;
+    let home = tempfile::tempdir().expect("a directory");
+    let profile = repository.profile(home.path()).await;
+    // A file that cannot be replaced, whoever runs this.
+    let blocked = |name: &str| {
+        let path = profile.dir().join(name);
+        std::fs::remove_file(&path).expect("a file");
+        std::fs::create_dir(&path).expect("a directory");
+    };
+    blocked("checked");
+    for freshness in [Freshness::Usual, Freshness::Refreshed] {
+        let loaded = profile.load(&http(), freshness, NOW + 1).await;
+        loaded.expect("the note is not needed");
+    }
+    blocked("tuf/.lock");
+    let loaded = profile.load(&http(), Freshness::Usual, NOW + 2 * DAY).await;
+    loaded.expect("two days later it still holds");
+    for freshness in [Freshness::Usual, Freshness::Cached] {
+        let error = profile.load(&http(), freshness, NOW + 8 * DAY).await;
+        let error = error.expect_err("it has expired");
+        assert_eq!(error.verdict(), Verdict::Undecided, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_pipe_in_a_targets_place_is_replaced_and_not_waited_for() {
+    let repository = Repository::start().await;
+    let home = tempfile::tempdir().expect("a directory");
+    let profile = repository.profile(home.path()).await;
+    let target = profile.dir().join("targets/trusted_root.json");
+    std::fs::remove_file(&target).expect("a target");
+    let made = std::process::Command::new("mkfifo").arg(&target).status();
+    assert!(made.expect("mkfifo runs").success());
+    let loaded = profile.load(&http(), Freshness::Usual, NOW + 1).await;
+    loaded.expect("it is fetched again");
+    assert!(std::fs::metadata(&target).expect("a target").is_file());
+}
