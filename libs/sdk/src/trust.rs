@@ -34,6 +34,8 @@ const SIGNING_CONFIG_TARGET: &str = "signing_config.v0.2.json";
 const FRESH_SECONDS: i64 = 60 * 60;
 /// How long a refresh may hold up work for which the disk has valid material.
 const REFRESH_PATIENCE: Duration = Duration::from_secs(3);
+/// A set-up that is older than this was killed.
+const ABANDONED_SECONDS: i64 = 60 * 60;
 /// How long a refresh waits for the one of another process, which has a server to wait for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -319,6 +321,7 @@ impl Profile {
                 format!("longer than {MAX_ROOT_BYTES} bytes"),
             ));
         }
+        self.sweep(now);
         let fresh = Self {
             dir: beside(&self.dir, "new"),
         };
@@ -363,7 +366,30 @@ impl Profile {
         self.refreshed(http, url, now).await
     }
 
+    /// Removes what set-ups that were killed more than an hour ago left beside the profile.
+    fn sweep(&self, now: i64) {
+        let name = self.dir.file_name().unwrap_or_default().to_string_lossy();
+        let left = [format!(".{name}.new."), format!(".{name}.old.")];
+        let Some(Ok(siblings)) = self.dir.parent().map(std::fs::read_dir) else {
+            return;
+        };
+        for sibling in siblings.flatten() {
+            let name = sibling.file_name();
+            let ours = left
+                .iter()
+                .any(|prefix| name.to_string_lossy().starts_with(prefix.as_str()));
+            if ours && modified(&sibling).is_some_and(|at| at < now - ABANDONED_SECONDS) {
+                let _ = std::fs::remove_dir_all(sibling.path());
+            }
+        }
+    }
+
+    /// Where the system can exchange two folders, a profile of this name is there at every moment.
     fn replace_by(&self, fresh: &Self) -> Result<(), Error> {
+        if exchanged(&fresh.dir, &self.dir) {
+            let _ = std::fs::remove_dir_all(&fresh.dir);
+            return Ok(());
+        }
         let old = beside(&self.dir, "old");
         let moved = match std::fs::rename(&self.dir, &old) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -593,6 +619,25 @@ impl Profile {
 /// be kept (a file system for reading only, or a full one).
 fn serves_what_is_kept(error: &sealwright_tuf::Error) -> bool {
     error.is_transient() || matches!(error, sealwright_tuf::Error::Store { .. })
+}
+
+/// Unix seconds of the last change, where the disk tells.
+fn modified(entry: &std::fs::DirEntry) -> Option<i64> {
+    let modified = entry.metadata().ok()?.modified().ok()?;
+    let since = modified.duration_since(std::time::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_secs()).ok()
+}
+
+/// Whether two folders have changed places at once; not where one is missing, or the disk cannot.
+#[cfg(target_os = "linux")]
+fn exchanged(one: &Path, other: &Path) -> bool {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn exchanged(_one: &Path, _other: &Path) -> bool {
+    false
 }
 
 fn beside(dir: &Path, purpose: &str) -> PathBuf {

@@ -31,7 +31,7 @@ pub use sealwright_tuf::{Client, Error, Expiry, Limits, Place, Target, bootstrap
 
 use crate::error::{Failure, ServiceName};
 use crate::file::{opened, read_regular, read_within, write_synced};
-use crate::http::{Call, Http, join};
+use crate::http::{Call, Http, join, shown};
 
 /// An answer that comes slower than this many bytes a second is given up, once [`crate::HttpOptions::attempt_timeout`] has
 /// been used as well: whoever holds back an update would otherwise need to send one byte at a time only.
@@ -124,11 +124,11 @@ impl Fetch for Mirror<'_> {
 
 impl Base {
     fn parse(url: &str) -> Result<Self, crate::Error> {
-        let expected = "expected an http, https or file URL, the base of a TUF repository";
-        let refused = || crate::Error::input(format!("repository {url:?}"), expected);
+        let expected = "expected an http, https or file URL without user, query and fragment, the base of a TUF repository";
+        let refused = || crate::Error::input(format!("repository {:?}", shown(url)), expected);
         let (scheme, rest) = url.split_once("://").ok_or_else(refused)?;
         match scheme.to_ascii_lowercase().as_str() {
-            "http" | "https" if !rest.is_empty() => Ok(Self::Web(url.to_owned())),
+            "http" | "https" if is_plain_base(rest) => Ok(Self::Web(url.to_owned())),
             "file" => {
                 let path = rest.strip_prefix("localhost").unwrap_or(rest);
                 let path = percent_decode(path).filter(|path| path.starts_with('/'));
@@ -138,6 +138,12 @@ impl Base {
             _ => Err(refused()),
         }
     }
+}
+
+/// Names are appended to a base, so nothing may follow its path; and it is kept and printed, so it may hold no secret.
+fn is_plain_base(rest: &str) -> bool {
+    let authority = rest.split('/').next().unwrap_or_default();
+    !authority.is_empty() && !authority.contains('@') && !rest.contains(['?', '#'])
 }
 
 /// A file of a mirror on disk. Copies made by different means name a role with a slash differently: as in the URL, or as a

@@ -60,7 +60,8 @@ fn variables() -> impl Iterator<Item = (String, String)> {
 )]
 fn system_clock() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    // A clock before 1970 is wrong in any case; zero makes everything look not yet valid, which is the safe side.
+    // A clock before 1970 is wrong in any case. With zero no token, certificate or promise is valid yet; what only expires (TUF
+    // metadata) cannot be judged by such a clock at all.
     since.map_or(0, |since| {
         i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
     })

@@ -318,10 +318,30 @@ async fn setting_up_with_a_foreign_root_leaves_the_old_profile_alone() {
         .expect("a directory")
         .count();
     assert_eq!(left, 1, "nothing is left of the attempt");
+    let name = profile.dir().file_name().expect("a name").to_string_lossy();
+    let killed = profile.dir().with_file_name(format!(".{name}.new.0123"));
+    let another = profile.dir().with_file_name(format!(".{name}2.new.0123"));
+    for dir in [&killed, &another] {
+        std::fs::create_dir_all(dir.join("tuf")).expect("a directory");
+    }
     profile
         .init(&http(), &stranger.url, &root, NOW)
         .await
         .expect("it can be set up anew");
+    assert!(!killed.exists(), "what a killed set-up left is removed");
+    assert!(another.exists(), "what is another's stays");
+    let left = std::fs::read_dir(home.path().join("profiles"))
+        .expect("a directory")
+        .count();
+    assert_eq!(left, 2, "the old profile is gone");
+    assert_eq!(
+        profile
+            .load(&http(), Freshness::Cached, NOW)
+            .await
+            .expect("the new one")
+            .origin(),
+        stranger.url
+    );
 }
 
 #[tokio::test]

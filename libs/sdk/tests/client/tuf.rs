@@ -150,9 +150,14 @@ fn a_mirror_is_on_the_web_or_on_a_disk() {
         "http://",
         "file:///%zz",
         "file:///%ff",
+        "https:///tuf",
+        "https://tuf.example.com/?mirror=",
+        "https://tuf.example.com/#",
+        "https://user:hunter2@tuf.example.com/",
     ] {
         let error = Mirror::sigstore(&http, url).expect_err(url).to_string();
         assert!(error.contains("http, https or file"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
     }
 }
 
