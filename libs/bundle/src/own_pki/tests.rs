@@ -670,12 +670,15 @@ fn a_list_that_may_have_dropped_an_expired_certificate_says_so() {
         ..Leaf::default()
     });
     let bundle = office.sign(&leaf, &[NOW - 10 * DAY]);
-    for (keeps_expired_since, warned) in [
-        (None, true),
-        (Some(expiry + 1), true),
-        (Some(expiry), false),
+    // A list that was made at the last moment of the certificate's life still speaks of it.
+    for (this_update, keeps_expired_since, warned) in [
+        (expiry, None, false),
+        (expiry + 1, None, true),
+        (expiry + 1, Some(expiry + 1), true),
+        (expiry + 1, Some(expiry), false),
     ] {
         let listing = Listing {
+            this_update,
             keeps_expired_since,
             ..Listing::default()
         };

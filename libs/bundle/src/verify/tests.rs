@@ -331,6 +331,82 @@ mod keys {
     }
 
     #[test]
+    fn the_only_key_is_the_first() {
+        let key = new_key(KeyType::EcP256);
+        let (bundle, root) = signed_by_key(&key, None, vec![NOW]);
+        let policy = Policy::signed_by_key(trusted(&key)).blob();
+        let verified = ask(&bundle, &root, &policy).expect("verified");
+        let Signer::Key { matched_rule, .. } = verified.signer() else {
+            panic!("a key");
+        };
+        assert_eq!(*matched_rule, 0);
+    }
+
+    #[test]
+    fn where_no_key_fits_the_one_that_is_named_is_told_of() {
+        let (key, named, other) = (
+            new_key(KeyType::EcP256),
+            new_key(KeyType::EcP256),
+            new_key(KeyType::EcP256),
+        );
+        let mut world = World::new();
+        let signing = Signing {
+            stamped_at: vec![NOW],
+            ..Signing::default()
+        };
+        let mut message = world.sign_blob_with_key(ARTIFACT, &key, &signing);
+        let material = message.verification_material.as_mut().expect("material");
+        if let Some(proto::verification_material::Content::PublicKey(public)) =
+            &mut material.content
+        {
+            public.hint = base64::encode(&named.public_key().fingerprint());
+        }
+        let (bundle, root) = (bundle(message), root(&world));
+        let ended = trusted(&named).valid_for(Validity::new(None, Some(NOW - 1)));
+        for keys in [
+            vec![ended.clone(), trusted(&other)],
+            vec![trusted(&other), ended],
+        ] {
+            let policy = Policy::signed_by_any_key(keys).expect("keys").blob();
+            assert_eq!(code(ask(&bundle, &root, &policy)), "KEY_NOT_VALID_AT_TIME");
+        }
+    }
+
+    #[test]
+    fn an_artifact_that_is_read_once_is_read_for_every_way_the_key_may_have_signed() {
+        use HashAlgorithm::{Sha256, Sha384, Sha512};
+        for (key_type, digests, bytes) in [
+            (KeyType::EcP256, vec![Sha256], false),
+            (KeyType::EcP384, vec![Sha256, Sha384], false),
+            (KeyType::EcP521, vec![Sha256, Sha512], false),
+            (KeyType::Ed25519, vec![Sha512], true),
+        ] {
+            let key = new_key(key_type);
+            let mut world = World::new();
+            let mut message = world.sign_blob_with_key(ARTIFACT, &key, &Signing::default());
+            if let Some(proto::bundle::Content::MessageSignature(signature)) = &mut message.content
+            {
+                signature.message_digest = None;
+            }
+            let policy = Policy::signed_by_key(trusted(&key)).blob();
+            let mut needs = possible_needs(&bundle(message), &policy);
+            needs.digests.sort();
+            assert_eq!(needs, Needs { digests, bytes }, "{key_type}");
+        }
+        let statement = statement(ARTIFACT, "https://a/b");
+        let message = World::new().sign_statement(&statement, &Signing::default());
+        let needs = possible_needs(&bundle(message), &by_jane());
+        assert_eq!(
+            needs,
+            Needs {
+                digests: vec![Sha256],
+                bytes: false
+            },
+            "an envelope is in the bundle"
+        );
+    }
+
+    #[test]
     fn a_key_with_a_window_needs_a_time_and_one_without_gets_a_warning() {
         let key = new_key(KeyType::EcP256);
         let (bundle, root) = signed_by_key(&key, None, Vec::new());
@@ -494,6 +570,18 @@ mod raw_envelopes {
     fn judged(bundle: &Bundle, policy: &Policy) -> Result<Verified, VerifyError> {
         let root = TrustedRoot::empty();
         verify(bundle, &Artifact::unbound_statement(), &root, policy, NOW)
+    }
+
+    #[test]
+    fn of_a_long_type_the_beginning_is_told() {
+        let key = new_key(KeyType::EcP256);
+        for (length, told) in [(128, 128), (129, 128), (4000, 128)] {
+            let bundle = envelope(&key, &"t".repeat(length), b"bytes");
+            match judged(&bundle, &asking(&key, &[TEXT])) {
+                Err(VerifyError::PayloadType { found, .. }) => assert_eq!(found.len(), told),
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     #[test]
@@ -802,6 +890,106 @@ mod thresholds {
             bundle(message),
             TrustedRoot::from_proto(root).expect("a root"),
         )
+    }
+
+    #[test]
+    fn what_is_missing_is_what_is_told() {
+        let (_, bundle, root) = signed(&Signing::default());
+        for (policy, missing) in [
+            (by_jane().time_threshold(2), Counted::Times),
+            (
+                by_jane().timestamp_authority_threshold(2),
+                Counted::TimestampAuthorities,
+            ),
+        ] {
+            let outcome = ask(&bundle, &root, &policy).expect_err("one time is there");
+            assert_eq!(
+                outcome,
+                VerifyError::ThresholdNotMet {
+                    counted: missing,
+                    have: 1,
+                    need: 2
+                }
+            );
+        }
+    }
+
+    /// The code of a refusal where a stranger's authority stands before the signer's, and after it.
+    fn beside_a_stranger(
+        bundle: &Bundle,
+        world: &World,
+        change: impl Fn(&mut sealwright_proto::trustroot::v1::CertificateAuthority),
+    ) -> [&'static str; 2] {
+        let stranger = TimestampAuthority::new("https://tsa.example.org").trusted();
+        let mut own = world.timestamp_authority.trusted();
+        change(&mut own);
+        [vec![stranger.clone(), own.clone()], vec![own, stranger]].map(|authorities| {
+            let mut root = world.trusted_root();
+            root.timestamp_authorities = authorities;
+            let root = TrustedRoot::from_proto(root).expect("a root");
+            code(ask(bundle, &root, &by_jane()))
+        })
+    }
+
+    #[test]
+    fn of_several_authorities_the_one_that_came_furthest_is_told_of() {
+        let (world, bundle, _) = signed(&Signing::default());
+        let ended = |own: &mut sealwright_proto::trustroot::v1::CertificateAuthority| {
+            own.valid_for = Some(sealwright_testkit::bundle_factory::window(
+                NOW - 1000,
+                Some(NOW - 500),
+            ));
+        };
+        assert_eq!(
+            beside_a_stranger(&bundle, &world, ended),
+            ["TIMESTAMP_OUTSIDE_TSA_WINDOW"; 2]
+        );
+        assert_eq!(beside_a_stranger(&bundle, &world, |_| ()), ["VERIFIED"; 2]);
+        let mut world = world;
+        let mut message = world.sign_blob(ARTIFACT, &Signing::default());
+        let token = world
+            .timestamp_authority
+            .stamp(b"another signature", NOW, true);
+        let material = message.verification_material.as_mut().expect("material");
+        let stamps = material
+            .timestamp_verification_data
+            .as_mut()
+            .expect("stamps");
+        stamps.rfc3161_timestamps[0].signed_timestamp = token;
+        let bundle = super::bundle(message);
+        assert_eq!(
+            beside_a_stranger(&bundle, &world, |_| ()),
+            ["TIMESTAMP_INVALID"; 2]
+        );
+    }
+
+    #[test]
+    fn a_certificate_needs_a_time_whatever_the_policy_says_and_is_told_why_there_is_none() {
+        let mut world = World::new();
+        let root = root(&world);
+        let mut message = world.sign_blob(ARTIFACT, &Signing::default());
+        let token = world
+            .timestamp_authority
+            .stamp(b"another signature", NOW, true);
+        let material = message.verification_material.as_mut().expect("material");
+        let stamps = material
+            .timestamp_verification_data
+            .as_mut()
+            .expect("stamps");
+        stamps.rfc3161_timestamps[0].signed_timestamp = token;
+        let outcome = ask(&bundle(message), &root, &by_jane().time_threshold(0));
+        assert_eq!(code(outcome), "TIMESTAMP_INVALID");
+    }
+
+    #[test]
+    fn an_authority_whose_signer_is_named_has_no_other() {
+        let (world, bundle, _) = signed(&Signing::default());
+        let other = TimestampAuthority::new("https://tsa.example.org").trusted();
+        let pinned = other.cert_chain.expect("a chain").certificates[0].clone();
+        let refused = beside_a_stranger(&bundle, &world, |own| {
+            own.cert_chain.as_mut().expect("a chain").certificates[0] = pinned.clone();
+        });
+        assert_eq!(refused, ["TIMESTAMP_UNTRUSTED"; 2]);
     }
 
     #[test]
