@@ -308,6 +308,11 @@ mod tests {
         for array in [r#"[{"number":7}]"#, r#"{"inner":[7]}"#, "[[7]]"] {
             assert_eq!(read(array), None, "{array}");
         }
+        let refused = serde_json::from_str::<Object<Pair>>("[[7]]").expect_err("an array");
+        assert!(
+            refused.to_string().contains("expected an object"),
+            "{refused}"
+        );
         let derived: Result<Inner, _> = serde_json::from_str("[7]");
         assert!(derived.is_ok(), "derived readers take arrays");
     }
