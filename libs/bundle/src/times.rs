@@ -218,4 +218,32 @@ mod tests {
         let observed = observed_times(&bundle, &own, NOW).expect("nothing false");
         assert_eq!(observed.times.len(), 1);
     }
+
+    #[test]
+    fn the_fault_that_came_furthest_outranks_the_others() {
+        let untrusted = rank(&TimestampFault::Untrusted(String::new()));
+        let invalid = rank(&TimestampFault::Invalid(String::new()));
+        let outside = rank(&TimestampFault::OutsideAuthorityWindow { time: NOW });
+        assert!(untrusted < invalid && invalid < outside);
+    }
+
+    /// Somebody who trusts one authority, and not the one that signed, must not be told to trust any.
+    #[test]
+    fn an_authority_of_others_is_told_from_none_at_all() {
+        let mut world = World::new();
+        let bundle = world.sign_blob(b"artifact", &Signing::default());
+        let bundle = Bundle::from_proto(bundle).expect("a bundle");
+        let told = |root: &TrustedRoot| {
+            let token = &bundle.timestamps()[0];
+            match timestamp_time(token, bundle.signature(), root) {
+                Err(TimestampFault::Untrusted(why)) => why,
+                Err(other) => panic!("{other}"),
+                Ok(_) => panic!("nobody vouches for it"),
+            }
+        };
+        let none = told(&TrustedRoot::empty());
+        assert!(none.contains("has no timestamp authority"), "{none}");
+        let others = told(&root(&World::new()));
+        assert_ne!(others, none);
+    }
 }
