@@ -945,6 +945,15 @@ mod thresholds {
             ["TIMESTAMP_OUTSIDE_TSA_WINDOW"; 2]
         );
         assert_eq!(beside_a_stranger(&bundle, &world, |_| ()), ["VERIFIED"; 2]);
+        let mut strangers = world.trusted_root();
+        strangers.timestamp_authorities =
+            vec![TimestampAuthority::new("https://tsa.example.org").trusted()];
+        let strangers = TrustedRoot::from_proto(strangers).expect("a root");
+        let refused = ask(&bundle, &strangers, &by_jane()).expect_err("a stranger's token");
+        assert!(
+            !refused.to_string().contains("has no timestamp authority"),
+            "{refused}"
+        );
         let mut world = world;
         let mut message = world.sign_blob(ARTIFACT, &Signing::default());
         let token = world
