@@ -3,43 +3,11 @@
 //! The oracles here share no line with the crate: they split a tree as the RFC does and hash with nothing but SHA-256.
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngSeed};
-use sealwright_crypto::{random_bytes, sha256_concat};
+use sealwright_crypto::sha256_concat;
+use sealwright_testkit::properties;
 use sealwright_tlog::hash::{leaf_hash, merkle_tree_hash, node_hash};
 use sealwright_tlog::proof::{consistency_proof, inclusion_proof};
 use sealwright_tlog::{Error, Hash, HashReader, Node, verify_consistency, verify_inclusion};
-
-/// New inputs, with which a failure can be repeated: the seed is printed.
-fn new_cases(cases: u32) -> Config {
-    let seed = std::env::var("SEALWRIGHT_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-        .unwrap_or_else(|| u64::from_le_bytes(random_bytes()));
-    println!("seed {seed} (repeat with SEALWRIGHT_SEED={seed})");
-    seeded(seed, cases)
-}
-
-fn seeded(seed: u64, cases: u32) -> Config {
-    Config {
-        rng_seed: RngSeed::Fixed(seed),
-        failure_persistence: None,
-        ..Config::with_cases(cases)
-    }
-}
-
-/// Properties, each on the same inputs every time and on new ones.
-macro_rules! properties {
-    ($cases:literal, $($body:tt)*) => {
-        mod on_the_same_inputs {
-            use super::*;
-            proptest! { #![proptest_config(seeded(20_261_124, $cases))] $($body)* }
-        }
-        mod on_new_inputs {
-            use super::*;
-            proptest! { #![proptest_config(new_cases($cases))] $($body)* }
-        }
-    };
-}
 
 // The definitions of the RFC.
 

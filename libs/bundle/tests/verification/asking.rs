@@ -2,7 +2,6 @@
 
 use std::sync::OnceLock;
 
-use proptest::test_runner::{Config, RngSeed};
 use sealwright_bundle::trusted_root::Validity;
 use sealwright_bundle::verify::digest_algorithms;
 use sealwright_bundle::{
@@ -103,42 +102,3 @@ fn key(pem: &str, until: Option<i64>) -> TrustedKey {
         None => key,
     }
 }
-
-/// Inputs that are the same every time.
-pub(crate) fn same_cases(cases: u32) -> Config {
-    seeded(20_261_124, cases)
-}
-
-/// New inputs, with which a failure can be repeated: the seed is printed.
-pub(crate) fn new_cases(cases: u32) -> Config {
-    let seed = std::env::var("SEALWRIGHT_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-        .unwrap_or_else(|| u64::from_le_bytes(sealwright_crypto::random_bytes()));
-    println!("seed {seed} (repeat with SEALWRIGHT_SEED={seed})");
-    seeded(seed, cases)
-}
-
-fn seeded(seed: u64, cases: u32) -> Config {
-    Config {
-        rng_seed: RngSeed::Fixed(seed),
-        // The seed repeats a failure; a file beside the test would not, since keys are new each time.
-        failure_persistence: None,
-        ..Config::with_cases(cases)
-    }
-}
-
-/// Properties, each on the same inputs every time and on new ones.
-macro_rules! properties {
-    ($cases:literal, $($body:tt)*) => {
-        mod on_the_same_inputs {
-            use super::*;
-            proptest! { #![proptest_config($crate::asking::same_cases($cases))] $($body)* }
-        }
-        mod on_new_inputs {
-            use super::*;
-            proptest! { #![proptest_config($crate::asking::new_cases($cases))] $($body)* }
-        }
-    };
-}
-pub(crate) use properties;

@@ -8,7 +8,9 @@ use sealwright_bundle::{Artifact, Bundle, TrustedRoot, Verified, verify};
 use sealwright_testkit::bundle_factory::{DAY, NOW};
 use sealwright_testkit::vectors::Case;
 
-use crate::asking::{Given, ask, case, policy, properties};
+use sealwright_testkit::properties;
+
+use crate::asking::{Given, ask, case, policy};
 
 /// What a verdict means, without the words of the trusted root.
 #[derive(Debug, PartialEq)]

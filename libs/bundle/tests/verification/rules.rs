@@ -12,7 +12,7 @@ use sealwright_testkit::bundle_factory::{
     DAY, EMAIL, ISSUER, NOW, SignatureLog, Signing, TimestampAuthority, World, window,
 };
 
-use crate::asking::properties;
+use sealwright_testkit::properties;
 
 const ARTIFACT: &[u8] = b"an artifact";
 

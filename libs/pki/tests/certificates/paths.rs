@@ -2,10 +2,10 @@
 //! itself.
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngSeed};
-use sealwright_crypto::{PrivateKey, random_bytes};
+use sealwright_crypto::PrivateKey;
 use sealwright_pki::chain::verify_chain;
 use sealwright_pki::{Certificate, ObjectIdentifier, Purpose, oid};
+use sealwright_testkit::properties;
 
 use crate::forge::{
     Forge, NOW, basic_constraints, ca_usage, extension, key, key_usage, leaf_usage, name_der,
@@ -188,39 +188,6 @@ fn authority_extensions(flaw: Flaw, path_len: Option<u64>) -> Vec<Vec<u8>> {
         extensions.push(purposes(false, &[oid::TIME_STAMPING]));
     }
     extensions
-}
-
-/// New inputs, with which a failure can be repeated: the seed is printed.
-fn new_cases(cases: u32) -> Config {
-    let seed = std::env::var("SEALWRIGHT_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-        .unwrap_or_else(|| u64::from_le_bytes(random_bytes()));
-    println!("seed {seed} (repeat with SEALWRIGHT_SEED={seed})");
-    seeded(seed, cases)
-}
-
-fn seeded(seed: u64, cases: u32) -> Config {
-    Config {
-        rng_seed: RngSeed::Fixed(seed),
-        // The seed repeats a failure; a file beside the test would not, since keys are new each time.
-        failure_persistence: None,
-        ..Config::with_cases(cases)
-    }
-}
-
-/// Properties, each on the same inputs every time and on new ones.
-macro_rules! properties {
-    ($cases:literal, $($body:tt)*) => {
-        mod on_the_same_inputs {
-            use super::*;
-            proptest! { #![proptest_config(seeded(20_261_124, $cases))] $($body)* }
-        }
-        mod on_new_inputs {
-            use super::*;
-            proptest! { #![proptest_config(new_cases($cases))] $($body)* }
-        }
-    };
 }
 
 properties! {
