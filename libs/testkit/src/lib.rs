@@ -5,7 +5,7 @@
 //! | [`bundle_factory`] | a whole world of authorities and logs in memory, and bundles signed in it |
 //! | [`mutate`] | changes to inputs: bytes, DER, JSON, text and tokens |
 //! | [`own_pki`] | an organisation's own PKI, with revocation lists |
-//! | [`properties`] | properties tried on the same inputs and on new ones |
+//! | [`mod@properties`] | properties tried on the same inputs and on new ones |
 //! | [`rekor_v1`] | entries of the first generation of signature logs |
 //! | [`tuf_factory`] | TUF repositories with delegations, bins and rotated keys |
 //! | [`vectors`] | cases for a verifier, right and wrong, and the answers |
