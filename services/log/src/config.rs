@@ -13,8 +13,9 @@ use url::Url;
 use crate::api::DuplicateMode;
 use crate::entry::rekor::LegacyDsse;
 use crate::error::Error;
+use crate::identity::LogIdentity;
 use crate::kind::Kind;
-use crate::log::{EngineOptions, LogIdentity};
+use crate::options::EngineOptions;
 
 /// All logs of a process, in the order of the file.
 #[derive(Debug, Clone, Default, Deserialize)]

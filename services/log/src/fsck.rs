@@ -15,8 +15,8 @@ use sealwright_tlog::{Hash, NoteKey};
 use crate::dedup::{Hints, IndexFile};
 use crate::disk::{Disk, FileDisk};
 use crate::error::Error;
+use crate::identity::{IDENTITY_FILE, IdentityRecord};
 use crate::kind::{Kind, LeafFacts};
-use crate::log::{IDENTITY_FILE, IdentityRecord};
 use crate::recover::{self, public_checkpoint};
 use crate::tree::{PUBLIC, Tree, public_path};
 

@@ -1,184 +1,25 @@
-//! One log: opened once, shared by all who submit and read.
+//! A handle on one open log, shared by all who submit and read.
 
 use std::fmt::Debug;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use bytes::Bytes;
-use sealwright_crypto::{Signer, base64, random_bytes, sha256};
-use sealwright_host::SharedClock;
+use sealwright_crypto::{Signer, sha256};
 use sealwright_tlog::proof::{consistency_proof, inclusion_proof};
 use sealwright_tlog::tile::{TileId, TileKind};
 use sealwright_tlog::{Hash, NoteKey, verify_inclusion};
-use serde::{Deserialize, Serialize};
-use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
-use crate::disk::{Disk, FileDisk};
 use crate::error::Error;
-use crate::head::{Head, HeadRow};
-use crate::intake::{Committed, Intake, Limits, Offer};
-use crate::kind::{Kind, Leaf};
-use crate::metrics::{LogMetrics, Metrics};
-use crate::publisher::{PublishOptions, Publisher};
-use crate::recover;
-use crate::sequencer::Sequencer;
+use crate::identity::{IdentityRecord, LogIdentity};
+use crate::intake::{Committed, Intake, Offer};
+use crate::kind::Leaf;
+use crate::metrics::LogMetrics;
+use crate::publisher::Publisher;
 use crate::sign::CheckpointSigner;
 use crate::tree::{NodeError, PUBLIC, Snapshot, TileBytes, Tree};
-use crate::wal::{self, Appended, ChecksumKey, Frame, Writer};
-
-/// The file that says which log a folder holds.
-pub(crate) const IDENTITY_FILE: &str = "log.json";
-const LOCK_FILE: &str = "LOCK";
-const STATE_FILE: &str = "state.db";
-const FORMAT: u32 = 1;
-/// The longest origin. It stands twice in every checkpoint.
-const MAX_ORIGIN_BYTES: usize = 1024;
-/// A checkpoint with one signature is below this: 2 * 1,024 for the origin, 1,024 for an RSA signature of 4,096 bits in
-/// base64, and the rest.
-const NOTE_BYTES: usize = 4096;
-/// A stored leaf is at most this much longer than [`Leaf::weight`] says: the fixed fields of a `TileLeaf` have 60 bytes.
-const STORED_OVERHEAD: usize = 64;
-
-/// Which log: name, kind and origin never change after it was made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogIdentity {
-    /// Short name, in paths and metrics.
-    pub name: String,
-    /// Signature log or certificate log.
-    pub kind: Kind,
-    /// Origin line of its checkpoints.
-    pub origin: String,
-}
-
-/// How the engine works; none of it is visible in the log.
-#[derive(Debug, Clone)]
-pub struct EngineOptions {
-    /// Make the log if the folder holds none.
-    pub create: bool,
-    /// Bytes of a write-ahead segment; a multiple of 4 KiB, at least 64 KiB.
-    pub segment_bytes: u64,
-    /// Segments kept ready.
-    pub spare_segments: usize,
-    /// Most entries in the queue.
-    pub queue_entries: usize,
-    /// Most bytes of entries in the queue.
-    pub queue_bytes: usize,
-    /// Most entries in a batch.
-    pub batch_entries: usize,
-    /// Most bytes of entries in a batch, unless one entry alone is larger.
-    pub batch_bytes: usize,
-    /// Files are brought up to date this long after a change, at the latest.
-    pub publish_interval: Duration,
-    /// Also write partial tiles to files, for static hosting of `public/`.
-    pub static_partials: bool,
-    /// A receipt waits for tile and checkpoint files too.
-    pub strict_files: bool,
-    /// Most bytes of entries that wait for their file.
-    pub backlog_bytes: usize,
-}
-
-impl Default for EngineOptions {
-    fn default() -> Self {
-        Self {
-            create: false,
-            segment_bytes: 64 << 20,
-            spare_segments: 2,
-            queue_entries: 32_768,
-            queue_bytes: 64 << 20,
-            batch_entries: 4096,
-            batch_bytes: 4 << 20,
-            publish_interval: Duration::from_secs(1),
-            static_partials: true,
-            strict_files: false,
-            backlog_bytes: 64 << 20,
-        }
-    }
-}
-
-/// What the folder says about the log in it. Written once.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(crate) struct IdentityRecord {
-    pub(crate) format: u32,
-    pub(crate) name: String,
-    pub(crate) kind: Kind,
-    pub(crate) origin: String,
-    /// SubjectPublicKeyInfo, DER, base64.
-    pub(crate) public_key: String,
-    /// Unix seconds.
-    pub(crate) created: i64,
-    /// Seeds the checksums of the write-ahead log. Not for outsiders.
-    pub(crate) wal_key: String,
-}
-
-impl IdentityRecord {
-    fn new(identity: &LogIdentity, key: &NoteKey, created: i64) -> Self {
-        Self {
-            format: FORMAT,
-            name: identity.name.clone(),
-            kind: identity.kind,
-            origin: identity.origin.clone(),
-            public_key: base64::encode(key.public_key().spki_der()),
-            created,
-            wal_key: hex::encode(random_bytes::<16>()),
-        }
-    }
-
-    /// Reads the record of a folder; `None` when it holds no log.
-    pub(crate) fn read(disk: &dyn Disk) -> Result<Option<Self>, Error> {
-        let bytes = disk
-            .read(IDENTITY_FILE)
-            .map_err(|error| Error::disk("reading", IDENTITY_FILE, error))?;
-        let Some(bytes) = bytes else { return Ok(None) };
-        let record: Self = serde_json::from_slice(&bytes)
-            .map_err(|error| Error::corrupt(IDENTITY_FILE, error.to_string()))?;
-        if record.format != FORMAT {
-            return Err(mismatch("format", FORMAT, record.format));
-        }
-        Ok(Some(record))
-    }
-
-    fn require_same(&self, identity: &LogIdentity, key: &NoteKey) -> Result<(), Error> {
-        let public_key = base64::encode(key.public_key().spki_der());
-        if self.origin != identity.origin {
-            return Err(mismatch("origin", &identity.origin, &self.origin));
-        }
-        if self.kind != identity.kind {
-            return Err(mismatch(
-                "kind",
-                format!("{:?}", identity.kind),
-                format!("{:?}", self.kind),
-            ));
-        }
-        if self.public_key != public_key {
-            return Err(mismatch("public key", public_key, &self.public_key));
-        }
-        Ok(())
-    }
-
-    pub(crate) fn checksum_key(&self) -> Result<ChecksumKey, Error> {
-        let bytes = hex::decode(&self.wal_key)
-            .ok()
-            .and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
-        let bytes = bytes.ok_or(Error::corrupt(
-            IDENTITY_FILE,
-            "walKey is not 32 hexadecimal digits",
-        ))?;
-        Ok(ChecksumKey::new(&bytes))
-    }
-}
-
-fn mismatch(field: &'static str, configured: impl ToString, stored: impl ToString) -> Error {
-    Error::Mismatch {
-        field,
-        configured: configured.to_string(),
-        stored: stored.to_string(),
-    }
-}
 
 /// Proof that an entry is in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -220,7 +61,7 @@ pub struct TreeHead {
 /// A handle on an open log; clones share it. The log stays open until [`Log::shutdown`].
 #[derive(Clone)]
 pub struct Log {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 impl Debug for Log {
@@ -231,194 +72,29 @@ impl Debug for Log {
     }
 }
 
-struct Inner {
-    identity: LogIdentity,
-    record: IdentityRecord,
-    signer: CheckpointSigner,
-    intake: Arc<Intake>,
-    tree: Arc<Tree>,
-    publisher: Arc<Publisher>,
-    metrics: LogMetrics,
-    strict_files: bool,
-    threads: Mutex<Option<Threads>>,
+/// What all handles share.
+pub(crate) struct Inner {
+    pub(crate) identity: LogIdentity,
+    pub(crate) record: IdentityRecord,
+    pub(crate) signer: CheckpointSigner,
+    pub(crate) intake: Arc<Intake>,
+    pub(crate) tree: Arc<Tree>,
+    pub(crate) publisher: Arc<Publisher>,
+    pub(crate) metrics: LogMetrics,
+    pub(crate) strict_files: bool,
+    pub(crate) threads: Mutex<Option<Threads>>,
 }
 
 #[derive(Debug)]
-struct Threads {
-    sequencer: JoinHandle<()>,
-    publisher: JoinHandle<()>,
+/// The log's two threads, and the lock they keep.
+pub(crate) struct Threads {
+    pub(crate) sequencer: JoinHandle<()>,
+    pub(crate) publisher: JoinHandle<()>,
     /// Held until both have ended.
-    _lock: Box<dyn Debug + Send + Sync>,
-}
-
-/// What the engine needs from outside.
-#[derive(Debug, Clone)]
-pub struct EngineParts {
-    /// Key that signs checkpoints: Ed25519 for a signature log (P-256 where a KMS holds it), P-256 for a certificate log.
-    pub signer: Arc<dyn Signer>,
-    /// Wall clock.
-    pub clock: SharedClock,
-    /// Where the log counts.
-    pub metrics: Metrics,
+    pub(crate) _lock: Box<dyn Debug + Send + Sync>,
 }
 
 impl Log {
-    /// Opens the log in `dir`, or makes it where [`EngineOptions::create`] says so. Needs a multi-threaded runtime.
-    ///
-    /// Every refusal is an [`Error`] of its first group, and leaves the folder as it was.
-    pub async fn open(
-        dir: &Path,
-        identity: LogIdentity,
-        options: EngineOptions,
-        parts: EngineParts,
-    ) -> Result<Self, Error> {
-        let disk = FileDisk::open(dir)
-            .map_err(|error| Error::disk("opening", dir.display().to_string(), error))?;
-        Self::open_on(Arc::new(disk), dir, identity, options, parts).await
-    }
-
-    /// Opens a log on any disk; `state.db` alone is at `dir` in the real file system.
-    pub async fn open_on(
-        disk: Arc<dyn Disk>,
-        dir: &Path,
-        identity: LogIdentity,
-        options: EngineOptions,
-        parts: EngineParts,
-    ) -> Result<Self, Error> {
-        require_usable(&identity, &options)?;
-        let key = identity
-            .kind
-            .note_key(&identity.origin, parts.signer.public_key().clone());
-        let key = key.map_err(|error| Error::Config {
-            log: identity.name.clone(),
-            problem: error.to_string(),
-        })?;
-        let signer = CheckpointSigner::new(key.clone(), parts.signer, Handle::current())?;
-        let lock = take_lock(&disk, dir)?;
-        let record = match IdentityRecord::read(&*disk)? {
-            Some(record) => record,
-            None if options.create => make(&*disk, &identity, &key, parts.clock.unix())?,
-            None => {
-                return Err(Error::NotALog {
-                    dir: dir.to_owned(),
-                });
-            }
-        };
-        record.require_same(&identity, &key)?;
-        let pool = Head::open(&dir.join(STATE_FILE)).await?;
-        let row = Head::read(&pool, &identity.origin).await?;
-
-        let start = Start {
-            disk,
-            key,
-            record: record.clone(),
-            options: options.clone(),
-            clock: parts.clock.clone(),
-            signer: signer.clone(),
-        };
-        let before = row.clone();
-        let started = spawn_blocking(move || start.run(before.as_ref())).await;
-        let started = started.map_err(|_| Error::Stopped {
-            cause: "opening the log panicked".into(),
-        })??;
-        let next = HeadRow {
-            epoch: started.epoch,
-            size: started.tree.snapshot().size(),
-            root: started.tree.snapshot().root,
-            note: String::from_utf8_lossy(&started.tree.snapshot().note).into_owned(),
-            published: row.as_ref().map_or(0, |row| row.published),
-        };
-        let head = Head::take_over(pool, &identity.origin, row, next).await?;
-        let metrics = parts.metrics.of(&identity.name);
-        metrics.at_size(started.tree.snapshot().size());
-        Ok(Self::run(
-            started,
-            head,
-            lock,
-            identity,
-            record,
-            options,
-            parts.clock,
-            signer,
-            metrics,
-        ))
-    }
-
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the seam between opening and running; each part is made once"
-    )]
-    fn run(
-        started: Started,
-        head: Head,
-        lock: Box<dyn Debug + Send + Sync>,
-        identity: LogIdentity,
-        record: IdentityRecord,
-        options: EngineOptions,
-        clock: SharedClock,
-        signer: CheckpointSigner,
-        metrics: LogMetrics,
-    ) -> Self {
-        let Started {
-            tree,
-            intake,
-            writer,
-            epoch,
-            seq,
-            public_size,
-        } = started;
-        let publish = PublishOptions {
-            interval: options.publish_interval,
-            static_partials: options.static_partials,
-            strict_files: options.strict_files,
-            backlog_bytes: options.backlog_bytes,
-        };
-        let publisher = Arc::new(Publisher::new(
-            publish,
-            tree.clone(),
-            writer.segments(),
-            intake.clone(),
-            public_size,
-            Handle::current(),
-        ));
-        let sequencer = Sequencer {
-            intake: intake.clone(),
-            tree: tree.clone(),
-            writer,
-            signer: signer.clone(),
-            clock,
-            publisher: publisher.clone(),
-            metrics: metrics.clone(),
-            epoch,
-            seq,
-        };
-        let threads = Threads {
-            sequencer: std::thread::spawn(guarded(intake.clone(), "sequencer", move || {
-                sequencer.run()
-            })),
-            publisher: std::thread::spawn(guarded(intake.clone(), "publisher", {
-                let publisher = publisher.clone();
-                move || publisher.run(head)
-            })),
-            _lock: lock,
-        };
-        let threads = Mutex::new(Some(threads));
-        let strict_files = options.strict_files;
-        Self {
-            inner: Arc::new(Inner {
-                identity,
-                record,
-                signer,
-                intake,
-                tree,
-                publisher,
-                metrics,
-                strict_files,
-                threads,
-            }),
-        }
-    }
-
     /// Which log this is.
     pub fn identity(&self) -> &LogIdentity {
         &self.inner.identity
@@ -720,183 +396,4 @@ impl Log {
 
 fn issuer_path(fingerprint: &Hash) -> String {
     format!("{PUBLIC}/issuer/{}", hex::encode(fingerprint))
-}
-
-/// A thread that panics takes the log with it: waiters must not wait for ever.
-fn guarded(intake: Arc<Intake>, name: &'static str, work: impl FnOnce()) -> impl FnOnce() {
-    move || {
-        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err() {
-            intake.stop(&format!("the {name} panicked"));
-        }
-    }
-}
-
-fn require_usable(identity: &LogIdentity, options: &EngineOptions) -> Result<(), Error> {
-    let problem = |problem: String| {
-        Err(Error::Config {
-            log: identity.name.clone(),
-            problem,
-        })
-    };
-    let largest = identity.kind.max_stored_bytes() as u64;
-    let overhead = (wal::LEAF_PREFIX_BYTES + STORED_OVERHEAD) * options.batch_entries;
-    let frame = wal::frame_bytes(NOTE_BYTES, options.batch_bytes + overhead);
-    if identity.origin.len() > MAX_ORIGIN_BYTES {
-        return problem(format!(
-            "an origin of {} bytes is too long; at most {MAX_ORIGIN_BYTES} are allowed",
-            identity.origin.len()
-        ));
-    }
-    if !options
-        .segment_bytes
-        .is_multiple_of(wal::FRAME_ALIGNMENT as u64)
-    {
-        return problem(format!(
-            "a segment of {} bytes is no multiple of 4 KiB",
-            options.segment_bytes
-        ));
-    }
-    if options.segment_bytes < (frame as u64).max(2 * largest) {
-        let least = (frame as u64).max(2 * largest);
-        return problem(format!(
-            "a segment of {} bytes does not hold a batch; at least {least} are needed",
-            options.segment_bytes
-        ));
-    }
-    if options.batch_entries == 0 || options.queue_entries == 0 || options.queue_bytes == 0 {
-        return problem("queue and batch sizes must not be 0".into());
-    }
-    Ok(())
-}
-
-fn take_lock(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Box<dyn Debug + Send + Sync>, Error> {
-    disk.lock(LOCK_FILE).map_err(|error| match error.kind() {
-        std::io::ErrorKind::WouldBlock => Error::Locked {
-            dir: PathBuf::from(dir),
-        },
-        _ => Error::disk("locking", LOCK_FILE, error),
-    })
-}
-
-/// Makes the record of a new log.
-fn make(
-    disk: &dyn Disk,
-    identity: &LogIdentity,
-    key: &NoteKey,
-    created: i64,
-) -> Result<IdentityRecord, Error> {
-    let leftovers = ["wal", PUBLIC]
-        .iter()
-        .any(|folder| disk.list(folder).is_ok_and(|names| !names.is_empty()));
-    if leftovers {
-        return Err(Error::corrupt(
-            IDENTITY_FILE,
-            "it is missing, but the folder holds a log",
-        ));
-    }
-    let record = IdentityRecord::new(identity, key, created);
-    let text = serde_json::to_vec_pretty(&record)
-        .map_err(|error| Error::corrupt(IDENTITY_FILE, error.to_string()))?;
-    disk.put(&[(IDENTITY_FILE.to_owned(), text)])
-        .map_err(|error| Error::disk("writing", IDENTITY_FILE, error))?;
-    Ok(record)
-}
-
-/// The blocking part of opening a log.
-struct Start {
-    disk: Arc<dyn Disk>,
-    key: NoteKey,
-    record: IdentityRecord,
-    options: EngineOptions,
-    clock: SharedClock,
-    signer: CheckpointSigner,
-}
-
-struct Started {
-    tree: Arc<Tree>,
-    intake: Arc<Intake>,
-    writer: Writer,
-    epoch: u64,
-    seq: u64,
-    public_size: u64,
-}
-
-impl Start {
-    fn run(self, row: Option<&HeadRow>) -> Result<Started, Error> {
-        let checksum = self.record.checksum_key()?;
-        let recovered = recover::read(&self.disk, self.record.kind, &self.key, checksum, row)?;
-        let tail = recovered.scan.tail.clone();
-        let last_epoch = tail
-            .as_ref()
-            .map_or(0, |tail| tail.epoch)
-            .max(row.map_or(0, |row| row.epoch));
-        let epoch = last_epoch + 1;
-        let EngineOptions {
-            segment_bytes,
-            spare_segments,
-            ..
-        } = self.options;
-        let mut writer = Writer::open(
-            self.disk.clone(),
-            checksum,
-            segment_bytes,
-            spare_segments,
-            recovered.scan,
-        )?;
-        let (snapshot, seq) = match (recovered.snapshot, tail) {
-            (Some(snapshot), Some(tail)) => (snapshot, tail.seq),
-            _ => (self.first_checkpoint(&mut writer, epoch)?, 1),
-        };
-        let limits = Limits {
-            queue_entries: self.options.queue_entries,
-            queue_bytes: self.options.queue_bytes,
-            batch_entries: self.options.batch_entries,
-            batch_bytes: self.options.batch_bytes,
-        };
-        let tree = Arc::new(Tree::new(
-            self.record.kind,
-            self.disk,
-            snapshot,
-            recovered.overlay,
-        ));
-        let intake = Arc::new(Intake::new(limits, recovered.index));
-        Ok(Started {
-            tree,
-            intake,
-            writer,
-            epoch,
-            seq,
-            public_size: recovered.public_size,
-        })
-    }
-
-    /// A new log begins with a frame without entries: the signed checkpoint of the empty tree.
-    fn first_checkpoint(&self, writer: &mut Writer, epoch: u64) -> Result<Snapshot, Error> {
-        let edge = sealwright_tlog::RightEdge::new();
-        let (root, time_ms) = (
-            edge.root(),
-            u64::try_from(self.clock.unix_ms()).unwrap_or(0),
-        );
-        let note = self.signer.sign(0, root, time_ms)?;
-        let frame = Frame {
-            epoch,
-            seq: 1,
-            first_index: 0,
-            time_ms,
-            prev_root: root,
-            new_root: root,
-            note: note.clone(),
-            leaves: Vec::new(),
-        };
-        match writer.append(&frame)? {
-            Appended::Durable => Ok(Snapshot {
-                root,
-                note: note.into(),
-                time_ms,
-                edge,
-                partial: Vec::new(),
-            }),
-            Appended::Refused => Err(Error::StorageFull),
-        }
-    }
 }

@@ -20,10 +20,12 @@ use crate::cpu::CpuPool;
 use crate::ct_api::{self, CertificateLog, CertificateLogs};
 use crate::entry::{ct, rekor};
 use crate::error::Error;
+use crate::identity::LogIdentity;
 use crate::kind::Kind;
-use crate::log::{EngineParts, Log, LogIdentity};
+use crate::log::Log;
 use crate::material::{self, Described};
 use crate::metrics::Metrics;
+use crate::options::EngineParts;
 use crate::read;
 
 /// Verifications that may wait for a processor, for each one that may run. At 60 us each, a thousand wait for 60 ms.

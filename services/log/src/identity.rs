@@ -1,0 +1,131 @@
+//! Which log a folder holds: name, kind, origin and key, written once and compared at every start.
+
+use sealwright_crypto::{base64, random_bytes};
+use sealwright_tlog::NoteKey;
+use serde::{Deserialize, Serialize};
+
+use crate::disk::Disk;
+use crate::error::Error;
+use crate::kind::Kind;
+use crate::tree::PUBLIC;
+use crate::wal::ChecksumKey;
+
+/// The file that says which log a folder holds.
+pub(crate) const IDENTITY_FILE: &str = "log.json";
+const FORMAT: u32 = 1;
+
+/// Which log: name, kind and origin never change after it was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogIdentity {
+    /// Short name, in paths and metrics.
+    pub name: String,
+    /// Signature log or certificate log.
+    pub kind: Kind,
+    /// Origin line of its checkpoints.
+    pub origin: String,
+}
+
+/// What the folder says about the log in it. Written once.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct IdentityRecord {
+    pub(crate) format: u32,
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+    pub(crate) origin: String,
+    /// SubjectPublicKeyInfo, DER, base64.
+    pub(crate) public_key: String,
+    /// Unix seconds.
+    pub(crate) created: i64,
+    /// Seeds the checksums of the write-ahead log. Not for outsiders.
+    pub(crate) wal_key: String,
+}
+
+impl IdentityRecord {
+    fn new(identity: &LogIdentity, key: &NoteKey, created: i64) -> Self {
+        Self {
+            format: FORMAT,
+            name: identity.name.clone(),
+            kind: identity.kind,
+            origin: identity.origin.clone(),
+            public_key: base64::encode(key.public_key().spki_der()),
+            created,
+            wal_key: hex::encode(random_bytes::<16>()),
+        }
+    }
+
+    /// Reads the record of a folder; `None` when it holds no log.
+    pub(crate) fn read(disk: &dyn Disk) -> Result<Option<Self>, Error> {
+        let bytes = disk
+            .read(IDENTITY_FILE)
+            .map_err(|error| Error::disk("reading", IDENTITY_FILE, error))?;
+        let Some(bytes) = bytes else { return Ok(None) };
+        let record: Self = serde_json::from_slice(&bytes)
+            .map_err(|error| Error::corrupt(IDENTITY_FILE, error.to_string()))?;
+        if record.format != FORMAT {
+            return Err(mismatch("format", FORMAT, record.format));
+        }
+        Ok(Some(record))
+    }
+
+    pub(crate) fn require_same(&self, identity: &LogIdentity, key: &NoteKey) -> Result<(), Error> {
+        let public_key = base64::encode(key.public_key().spki_der());
+        if self.origin != identity.origin {
+            return Err(mismatch("origin", &identity.origin, &self.origin));
+        }
+        if self.kind != identity.kind {
+            return Err(mismatch(
+                "kind",
+                format!("{:?}", identity.kind),
+                format!("{:?}", self.kind),
+            ));
+        }
+        if self.public_key != public_key {
+            return Err(mismatch("public key", public_key, &self.public_key));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn checksum_key(&self) -> Result<ChecksumKey, Error> {
+        let bytes = hex::decode(&self.wal_key)
+            .ok()
+            .and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
+        let bytes = bytes.ok_or(Error::corrupt(
+            IDENTITY_FILE,
+            "walKey is not 32 hexadecimal digits",
+        ))?;
+        Ok(ChecksumKey::new(&bytes))
+    }
+}
+
+fn mismatch(field: &'static str, configured: impl ToString, stored: impl ToString) -> Error {
+    Error::Mismatch {
+        field,
+        configured: configured.to_string(),
+        stored: stored.to_string(),
+    }
+}
+
+/// Makes the record of a new log.
+pub(crate) fn make(
+    disk: &dyn Disk,
+    identity: &LogIdentity,
+    key: &NoteKey,
+    created: i64,
+) -> Result<IdentityRecord, Error> {
+    let leftovers = ["wal", PUBLIC]
+        .iter()
+        .any(|folder| disk.list(folder).is_ok_and(|names| !names.is_empty()));
+    if leftovers {
+        return Err(Error::corrupt(
+            IDENTITY_FILE,
+            "it is missing, but the folder holds a log",
+        ));
+    }
+    let record = IdentityRecord::new(identity, key, created);
+    let text = serde_json::to_vec_pretty(&record)
+        .map_err(|error| Error::corrupt(IDENTITY_FILE, error.to_string()))?;
+    disk.put(&[(IDENTITY_FILE.to_owned(), text)])
+        .map_err(|error| Error::disk("writing", IDENTITY_FILE, error))?;
+    Ok(record)
+}
