@@ -173,6 +173,7 @@ async fn reopen(dir: &Path) -> anyhow::Result<Log> {
         signer: Arc::new(MemorySigner::new(key)),
         clock: SystemClock::shared(),
         metrics: Metrics::default(),
+        cosigner: None,
     };
     let identity = LogIdentity {
         name: "bench".into(),

@@ -74,6 +74,37 @@ pub enum Error {
         size: u64,
     },
 
+    // Witnesses.
+    /// A witness has cosigned a larger tree under this log's key: this log lost entries, or somebody else signs with its
+    /// key. It takes no more entries, ever; what was shown before is still served.
+    #[error(
+        "witness {witness} has cosigned {seen} entries, this log has only {have}: its storage was rolled back, or somebody else signs with its key; run `sealwrightd restore`"
+    )]
+    WitnessAhead {
+        /// The witness's name in the policy.
+        witness: String,
+        /// The size it knows.
+        seen: u64,
+        /// The size of the write-ahead log's last frame.
+        have: u64,
+    },
+    /// A witness has cosigned a tree that this log's does not extend. It takes no more entries, ever.
+    #[error(
+        "witness {witness} has cosigned another tree of {size} entries than this log's: the log was forked; run `sealwrightd restore`"
+    )]
+    WitnessForked {
+        /// The witness's name in the policy.
+        witness: String,
+        /// The size it knows.
+        size: u64,
+    },
+    /// The witnesses that the policy requires have not cosigned: nothing new can be shown. Try again soon.
+    #[error("the witnesses' quorum is missing: {missing}")]
+    QuorumMissing {
+        /// Which witnesses, and why.
+        missing: String,
+    },
+
     // Storage.
     /// The disk failed. In the writer this is fatal: the log stops, and recovers on the next start.
     #[error("{action} {file}: {source}")]
@@ -175,6 +206,8 @@ impl Error {
             Self::StorageFull | Self::Stopped { .. } | Self::Disk { .. } | Self::Fenced => {
                 Reason::StorageUnavailable
             }
+            Self::WitnessAhead { .. } | Self::WitnessForked { .. } => Reason::StorageUnavailable,
+            Self::QuorumMissing { .. } => Reason::Unavailable,
             Self::ShuttingDown => Reason::ShuttingDown,
             Self::Signer(_) => Reason::SignerUnavailable,
             Self::ClockBehind { .. } => Reason::TimeNotAvailable,
@@ -193,6 +226,12 @@ impl From<Error> for ServiceError {
             Error::StorageFull => "The log's storage is full; nothing was logged; try again later".to_owned(),
             Error::Stopped { .. } | Error::Disk { .. } | Error::Fenced => {
                 "The log's storage failed and the log takes no entries; its operator has to restart it".to_owned()
+            }
+            Error::WitnessAhead { .. } | Error::WitnessForked { .. } => {
+                "A witness knows another tree of this log, which takes no more entries; its operator has to restore it".to_owned()
+            }
+            Error::QuorumMissing { .. } => {
+                "The log's witnesses have not cosigned in time; nothing is shown before they do; try again".to_owned()
             }
             Error::ShuttingDown => "The log is shutting down; try again".to_owned(),
             Error::Signer(_) => "The log's key is not available; nothing was logged; try again".to_owned(),

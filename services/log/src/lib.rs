@@ -6,6 +6,7 @@
 
 mod api;
 mod config;
+mod cosign;
 mod cpu;
 mod ct_api;
 mod dedup;
@@ -33,6 +34,7 @@ mod wal;
 
 pub use api::{DuplicateMode, parse_submission};
 pub use config::{Config, LogConfig};
+pub use cosign::{Alarm, CosignHead, Cosigner, Proofs, Round, WitnessMode};
 pub use ct_api::parse_chain;
 pub use error::Error;
 pub use fsck::{Fault, Report, fsck};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use sealwright_crypto::Signer;
 use sealwright_host::SharedClock;
 
+use crate::cosign::Cosigner;
 use crate::error::Error;
 use crate::identity::LogIdentity;
 use crate::metrics::Metrics;
@@ -74,6 +75,8 @@ pub struct EngineParts {
     pub clock: SharedClock,
     /// Where the log counts.
     pub metrics: Metrics,
+    /// Whom checkpoints are shown to before anybody else; `None` shows them at once.
+    pub cosigner: Option<Arc<dyn Cosigner>>,
 }
 
 /// Refuses an origin or sizes with which no frame could be written.

@@ -165,6 +165,7 @@ mod tests {
             )),
             clock: Arc::new(ManualClock::at(1_800_000_000)),
             metrics: Metrics::default(),
+            cosigner: None,
         };
         Log::open(folder, identity, options, parts).await.unwrap()
     }

@@ -266,6 +266,7 @@ impl Planned {
             signer: self.signer.clone(),
             clock: deps.clock.clone(),
             metrics: metrics.clone(),
+            cosigner: None,
         };
         Log::open(&self.dir, self.identity.clone(), options, parts).await
     }

@@ -74,6 +74,7 @@ impl Fixture {
             signer: self.signer.clone(),
             clock,
             metrics: Metrics::default(),
+            cosigner: None,
         }
     }
 
