@@ -15,6 +15,7 @@
 //! | [`checkpoint`] | which tree does a log vouch for? |
 //! | [`cosignature`] | which witnesses saw it, and when? |
 //! | [`witness_policy`] | are those witnesses enough? |
+//! | [`tlog_proof`] | how is all of that put in one file? |
 //! | [`entry`] | what are the bytes of a signature log's leaf? |
 //! | [`ct`] | what are the bytes of a certificate log's leaf and signatures? |
 //! | [`dsse`] | what does a DSSE signature sign? |
@@ -30,6 +31,7 @@ pub mod hash;
 pub mod note;
 pub mod proof;
 pub mod tile;
+pub mod tlog_proof;
 mod wire;
 pub mod witness_policy;
 
@@ -39,4 +41,5 @@ pub use error::Error;
 pub use hash::Hash;
 pub use note::{Note, NoteKey, NoteSignature, SignatureKind};
 pub use proof::{HashReader, Node, verify_consistency, verify_inclusion};
+pub use tlog_proof::TlogProof;
 pub use witness_policy::WitnessPolicy;
