@@ -4,11 +4,13 @@
 //! write-ahead log beside a newer head is noticed, and a second writer that slipped past the lock (a network file system,
 //! a copied folder) loses the swap and is stopped (R5).
 
+use std::fmt::Debug;
 use std::path::Path;
 
 use sealwright_host::db::{self, Migration};
 use sealwright_tlog::Hash;
 use sqlx::sqlite::SqlitePool;
+use tokio::runtime::Handle;
 
 use crate::error::Error;
 
@@ -37,29 +39,89 @@ pub(crate) struct HeadRow {
     pub(crate) published: u64,
 }
 
+/// Where the head of one log is kept.
+///
+/// Methods block. One process has one store of a log, and calls it from one thread at a time; but another process may have
+/// changed the row, hence the comparison. What an error leaves behind is the old row or the new one, and
+/// [`HeadStore::load`] says which.
+pub(crate) trait HeadStore: Debug + Send {
+    /// The row; `None` when the log has none yet.
+    fn load(&mut self) -> Result<Option<HeadRow>, Error>;
+
+    /// Puts `next` in the place of `before`, durable at return. [`Error::Fenced`] when another row is there; epoch, size
+    /// and root are compared (R5).
+    fn replace(&mut self, before: Option<&HeadRow>, next: &HeadRow) -> Result<(), Error>;
+
+    /// Nothing follows.
+    fn close(self: Box<Self>);
+}
+
 /// The row of one log, as this process last wrote it.
 #[derive(Debug)]
 pub(crate) struct Head {
+    store: Box<dyn HeadStore>,
+    current: HeadRow,
+}
+
+impl Head {
+    /// Puts `next` in the place of what was read; `before` is `None` when there was no row.
+    pub(crate) fn take_over(
+        mut store: Box<dyn HeadStore>,
+        before: Option<&HeadRow>,
+        next: HeadRow,
+    ) -> Result<Self, Error> {
+        store.replace(before, &next)?;
+        Ok(Self {
+            store,
+            current: next,
+        })
+    }
+
+    /// The row as this process wrote it last.
+    pub(crate) fn current(&self) -> &HeadRow {
+        &self.current
+    }
+
+    /// Replaces the row if it is still the one this process wrote; [`Error::Fenced`] if it is not.
+    pub(crate) fn swap(&mut self, next: HeadRow) -> Result<(), Error> {
+        self.store.replace(Some(&self.current), &next)?;
+        self.current = next;
+        Ok(())
+    }
+
+    pub(crate) fn close(self) {
+        self.store.close();
+    }
+}
+
+/// The row in SQLite. Its methods are not for the threads of the runtime.
+#[derive(Debug)]
+pub(crate) struct SqliteHead {
     pool: SqlitePool,
     origin: String,
-    current: HeadRow,
+    runtime: Handle,
 }
 
 fn failed(error: impl std::fmt::Display) -> Error {
     Error::Database(error.to_string())
 }
 
-impl Head {
-    /// Opens the database and reads the row.
-    pub(crate) async fn open(path: &Path) -> Result<SqlitePool, Error> {
-        db::open_sqlite(path, 1, MIGRATIONS).await.map_err(failed)
+impl SqliteHead {
+    /// Opens the database, or makes it. Blocks.
+    pub(crate) fn open(path: &Path, origin: &str, runtime: Handle) -> Result<Self, Error> {
+        let pool = runtime.block_on(db::open_sqlite(path, 1, MIGRATIONS));
+        Ok(Self {
+            pool: pool.map_err(failed)?,
+            origin: origin.to_owned(),
+            runtime,
+        })
     }
 
-    pub(crate) async fn read(pool: &SqlitePool, origin: &str) -> Result<Option<HeadRow>, Error> {
+    async fn read(&self) -> Result<Option<HeadRow>, Error> {
         let query = "SELECT epoch, size, root, note, published FROM head WHERE origin = ?";
         let row: Option<(i64, i64, Vec<u8>, String, i64)> = sqlx::query_as(query)
-            .bind(origin)
-            .fetch_optional(pool)
+            .bind(&self.origin)
+            .fetch_optional(&self.pool)
             .await
             .map_err(failed)?;
         let Some((epoch, size, root, note, published)) = row else {
@@ -75,56 +137,46 @@ impl Head {
         }))
     }
 
-    /// Puts `next` in the place of what was read; `before` is `None` when there was no row.
-    pub(crate) async fn take_over(
-        pool: SqlitePool,
-        origin: &str,
-        before: Option<HeadRow>,
-        next: HeadRow,
-    ) -> Result<Self, Error> {
-        let Some(before) = before else {
-            let query = "INSERT INTO head (origin, epoch, size, root, note, published) VALUES (?, ?, ?, ?, ?, ?)";
-            let insert = bind_row(sqlx::query(query).bind(origin), &next)?;
-            insert.execute(&pool).await.map_err(failed)?;
-            return Ok(Self {
-                pool,
-                origin: origin.to_owned(),
-                current: next,
-            });
-        };
-        let mut head = Self {
-            pool,
-            origin: origin.to_owned(),
-            current: before,
-        };
-        head.swap(next).await?;
-        Ok(head)
+    async fn insert(&self, next: &HeadRow) -> Result<u64, Error> {
+        let query = "INSERT INTO head (epoch, size, root, note, published, origin) VALUES (?, ?, ?, ?, ?, ?) \
+                     ON CONFLICT (origin) DO NOTHING";
+        let insert = bind_row(sqlx::query(query), next)?.bind(&self.origin);
+        let done = insert.execute(&self.pool).await.map_err(failed)?;
+        Ok(done.rows_affected())
     }
 
-    /// The row as this process wrote it last.
-    pub(crate) fn current(&self) -> &HeadRow {
-        &self.current
-    }
-
-    /// Replaces the row if it is still the one this process wrote; [`Error::Fenced`] if it is not.
-    pub(crate) async fn swap(&mut self, next: HeadRow) -> Result<(), Error> {
+    async fn update(&self, before: &HeadRow, next: &HeadRow) -> Result<u64, Error> {
         let query = "UPDATE head SET epoch = ?, size = ?, root = ?, note = ?, published = ? \
                      WHERE origin = ? AND epoch = ? AND size = ? AND root = ?";
-        let update = bind_row(sqlx::query(query), &next)?
+        let update = bind_row(sqlx::query(query), next)?
             .bind(&self.origin)
-            .bind(integer(self.current.epoch)?)
-            .bind(integer(self.current.size)?)
-            .bind(self.current.root.to_vec());
+            .bind(integer(before.epoch)?)
+            .bind(integer(before.size)?)
+            .bind(before.root.to_vec());
         let done = update.execute(&self.pool).await.map_err(failed)?;
-        if done.rows_affected() != 1 {
-            return Err(Error::Fenced);
-        }
-        self.current = next;
-        Ok(())
+        Ok(done.rows_affected())
+    }
+}
+
+impl HeadStore for SqliteHead {
+    fn load(&mut self) -> Result<Option<HeadRow>, Error> {
+        self.runtime.block_on(self.read())
     }
 
-    pub(crate) async fn close(self) {
-        self.pool.close().await;
+    fn replace(&mut self, before: Option<&HeadRow>, next: &HeadRow) -> Result<(), Error> {
+        let replaced = match before {
+            None => self.runtime.block_on(self.insert(next))?,
+            Some(before) => self.runtime.block_on(self.update(before, next))?,
+        };
+        if replaced == 1 {
+            Ok(())
+        } else {
+            Err(Error::Fenced)
+        }
+    }
+
+    fn close(self: Box<Self>) {
+        self.runtime.block_on(self.pool.close());
     }
 }
 
@@ -159,22 +211,35 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn the_head_moves_only_from_where_this_process_left_it() {
-        let pool = db::open_sqlite_in_memory(MIGRATIONS).await.unwrap();
-        let mut first = Head::take_over(pool.clone(), "log.example", None, row(1, 0))
-            .await
+    #[test]
+    fn the_head_moves_only_from_where_this_process_left_it() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let pool = runtime
+            .block_on(db::open_sqlite_in_memory(MIGRATIONS))
             .unwrap();
-        first.swap(row(1, 300)).await.unwrap();
-        let read = Head::read(&pool, "log.example").await.unwrap();
+        let store = |origin: &str| -> Box<dyn HeadStore> {
+            Box::new(SqliteHead {
+                pool: pool.clone(),
+                origin: origin.into(),
+                runtime: runtime.handle().clone(),
+            })
+        };
+        let mut first = Head::take_over(store("log.example"), None, row(1, 0)).unwrap();
+        first.swap(row(1, 300)).unwrap();
+        let read = store("log.example").load().unwrap();
         assert_eq!(read, Some(row(1, 300)));
-        assert_eq!(Head::read(&pool, "other.example").await.unwrap(), None);
+        assert_eq!(store("other.example").load().unwrap(), None);
+        assert!(
+            matches!(
+                Head::take_over(store("log.example"), None, row(1, 0)),
+                Err(Error::Fenced)
+            ),
+            "two that make the log at once"
+        );
 
-        let mut second = Head::take_over(pool, "log.example", read, row(2, 300))
-            .await
-            .unwrap();
-        assert!(matches!(first.swap(row(1, 301)).await, Err(Error::Fenced)));
-        second.swap(row(2, 301)).await.unwrap();
+        let mut second = Head::take_over(store("log.example"), read.as_ref(), row(2, 300)).unwrap();
+        assert!(matches!(first.swap(row(1, 301)), Err(Error::Fenced)));
+        second.swap(row(2, 301)).unwrap();
         assert_eq!(second.current(), &row(2, 301));
     }
 }

@@ -1,6 +1,6 @@
 //! Which log a folder holds: name, kind, origin and key, written once and compared at every start.
 
-use sealwright_crypto::{base64, random_bytes};
+use sealwright_crypto::base64;
 use sealwright_tlog::NoteKey;
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +42,7 @@ pub(crate) struct IdentityRecord {
 }
 
 impl IdentityRecord {
-    fn new(identity: &LogIdentity, key: &NoteKey, created: i64) -> Self {
+    fn new(identity: &LogIdentity, key: &NoteKey, created: i64, secret: &[u8; 16]) -> Self {
         Self {
             format: FORMAT,
             name: identity.name.clone(),
@@ -50,7 +50,7 @@ impl IdentityRecord {
             origin: identity.origin.clone(),
             public_key: base64::encode(key.public_key().spki_der()),
             created,
-            wal_key: hex::encode(random_bytes::<16>()),
+            wal_key: hex::encode(secret),
         }
     }
 
@@ -106,12 +106,13 @@ fn mismatch(field: &'static str, configured: impl ToString, stored: impl ToStrin
     }
 }
 
-/// Makes the record of a new log.
+/// Makes the record of a new log. `secret` seeds the checksums of its write-ahead log.
 pub(crate) fn make(
     disk: &dyn Disk,
     identity: &LogIdentity,
     key: &NoteKey,
     created: i64,
+    secret: &[u8; 16],
 ) -> Result<IdentityRecord, Error> {
     let leftovers = ["wal", PUBLIC]
         .iter()
@@ -122,7 +123,7 @@ pub(crate) fn make(
             "it is missing, but the folder holds a log",
         ));
     }
-    let record = IdentityRecord::new(identity, key, created);
+    let record = IdentityRecord::new(identity, key, created, secret);
     let text = serde_json::to_vec_pretty(&record)
         .map_err(|error| Error::corrupt(IDENTITY_FILE, error.to_string()))?;
     disk.put(&[(IDENTITY_FILE.to_owned(), text)])

@@ -5,9 +5,9 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use sealwright_host::SharedClock;
 use sealwright_tlog::Hash;
 use tokio::sync::{oneshot, watch};
 
@@ -17,7 +17,7 @@ use crate::kind::Leaf;
 use crate::tree::Snapshot;
 
 /// How long a log with a full disk refuses entries before it tries to make space again.
-const FULL_DISK_PAUSE: Duration = Duration::from_secs(1);
+const FULL_DISK_PAUSE_MS: i64 = 1000;
 
 /// An entry in the queue.
 pub(crate) struct Pending {
@@ -62,6 +62,7 @@ pub(crate) struct Limits {
 
 pub(crate) struct Intake {
     limits: Limits,
+    clock: SharedClock,
     state: Mutex<State>,
     arrived: Condvar,
     /// Why the log stopped for good, for whoever runs the process.
@@ -79,14 +80,14 @@ struct State {
 #[derive(Debug, Clone)]
 enum Condition {
     Open,
-    /// Refuses entries until then, because the disk is full.
-    Full(Instant),
+    /// Refuses entries until then (Unix milliseconds), because the disk is full.
+    Full(i64),
     Draining,
     Stopped(String),
 }
 
 impl Intake {
-    pub(crate) fn new(limits: Limits, index: Index) -> Self {
+    pub(crate) fn new(limits: Limits, index: Index, clock: SharedClock) -> Self {
         let state = State {
             queue: VecDeque::new(),
             bytes: 0,
@@ -96,6 +97,7 @@ impl Intake {
         };
         Self {
             limits,
+            clock,
             state: Mutex::new(state),
             arrived: Condvar::new(),
             fatal: watch::Sender::new(None),
@@ -115,7 +117,7 @@ impl Intake {
         if !candidates.is_empty() {
             return Ok(Offer::Candidates(leaf, candidates));
         }
-        state.require_open()?;
+        state.require_open(self.clock.unix_ms())?;
         let (sender, outcome) = oneshot::channel();
         if let Some(waiting) = state.waiting.get_mut(&identity) {
             waiting.push(sender);
@@ -160,6 +162,17 @@ impl Intake {
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
+        Some(self.take_batch(&mut state))
+    }
+
+    /// As [`Self::next_batch`], but answers `None` when nothing waits now. For whoever drives the engine step by step.
+    #[cfg(test)]
+    pub(crate) fn try_batch(&self) -> Option<Vec<Pending>> {
+        let mut state = self.state();
+        (!state.queue.is_empty()).then(|| self.take_batch(&mut state))
+    }
+
+    fn take_batch(&self, state: &mut State) -> Vec<Pending> {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         while let Some(next) = state.queue.front() {
             let full = batch.len() >= self.limits.batch_entries
@@ -174,7 +187,7 @@ impl Intake {
             state.bytes -= next.weight;
             batch.push(next);
         }
-        Some(batch)
+        batch
     }
 
     /// Records a durable batch and tells everybody who waits for it.
@@ -216,10 +229,11 @@ impl Intake {
 
     /// The disk is full: everything in the queue is refused, and so is what comes within the next second.
     pub(crate) fn pause_for_full_disk(&self) {
+        let now_ms = self.clock.unix_ms();
         let identities: Vec<Hash> = {
             let mut state = self.state();
             if matches!(state.condition, Condition::Open | Condition::Full(_)) {
-                state.condition = Condition::Full(Instant::now() + FULL_DISK_PAUSE);
+                state.condition = Condition::Full(now_ms.saturating_add(FULL_DISK_PAUSE_MS));
             }
             state.bytes = 0;
             state
@@ -270,7 +284,7 @@ impl Intake {
 
     /// `Err` when the log would refuse a new entry for its own condition.
     pub(crate) fn condition(&self) -> Result<(), Error> {
-        self.state().require_open()
+        self.state().require_open(self.clock.unix_ms())
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
@@ -302,10 +316,11 @@ impl std::fmt::Debug for Intake {
 }
 
 impl State {
-    fn require_open(&mut self) -> Result<(), Error> {
+    fn require_open(&mut self, now_ms: i64) -> Result<(), Error> {
         match &self.condition {
             Condition::Open => Ok(()),
-            Condition::Full(until) if Instant::now() >= *until => {
+            // A clock that was set back must not make the pause longer than it is.
+            Condition::Full(until) if !(*until - FULL_DISK_PAUSE_MS..*until).contains(&now_ms) => {
                 self.condition = Condition::Open;
                 Ok(())
             }

@@ -1,17 +1,21 @@
 //! Opening a log: lock, identity, head, recovery, and then the threads that work until it is shut down.
+//!
+//! [`Start::run`] does all of it but the threads, and blocks. What it gives, an [`Engine`], moves only when it is called,
+//! so that a simulation can drive the same parts step by step on one thread.
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use sealwright_crypto::random_bytes;
 use sealwright_host::SharedClock;
-use sealwright_tlog::NoteKey;
+use sealwright_tlog::{NoteKey, RightEdge};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
 use crate::disk::{Disk, FileDisk};
 use crate::error::Error;
-use crate::head::{Head, HeadRow};
+use crate::head::{Head, HeadRow, HeadStore, SqliteHead};
 use crate::identity::{IdentityRecord, LogIdentity, make};
 use crate::intake::{Intake, Limits};
 use crate::log::{Inner, Log, Threads};
@@ -22,7 +26,7 @@ use crate::recover;
 use crate::sequencer::Sequencer;
 use crate::sign::CheckpointSigner;
 use crate::tree::{Snapshot, Tree};
-use crate::wal::{Appended, Frame, Writer};
+use crate::wal::{Appended, ChecksumKey, Frame, Writer};
 
 const LOCK_FILE: &str = "LOCK";
 const STATE_FILE: &str = "state.db";
@@ -50,113 +54,41 @@ impl Log {
         options: EngineOptions,
         parts: EngineParts,
     ) -> Result<Self, Error> {
-        require_usable(&identity, &options)?;
-        let key = identity
-            .kind
-            .note_key(&identity.origin, parts.signer.public_key().clone());
-        let key = key.map_err(|error| Error::Config {
-            log: identity.name.clone(),
-            problem: error.to_string(),
-        })?;
-        let signer = CheckpointSigner::new(key.clone(), parts.signer, Handle::current())?;
-        let lock = take_lock(&disk, dir)?;
-        let record = match IdentityRecord::read(&*disk)? {
-            Some(record) => record,
-            None if options.create => make(&*disk, &identity, &key, parts.clock.unix())?,
-            None => {
-                return Err(Error::NotALog {
-                    dir: dir.to_owned(),
-                });
-            }
-        };
-        record.require_same(&identity, &key)?;
-        let pool = Head::open(&dir.join(STATE_FILE)).await?;
-        let row = Head::read(&pool, &identity.origin).await?;
-
-        let start = Start {
+        let (runtime, metrics) = (Handle::current(), parts.metrics.of(&identity.name));
+        let start = Start::new(
             disk,
-            key,
-            record: record.clone(),
-            options: options.clone(),
-            clock: parts.clock.clone(),
-            signer: signer.clone(),
+            dir,
+            identity,
+            options,
+            parts,
+            metrics,
+            runtime.clone(),
+        )?;
+        let state = (dir.join(STATE_FILE), start.identity.origin.clone());
+        let store = move || -> Result<Box<dyn HeadStore>, Error> {
+            Ok(Box::new(SqliteHead::open(&state.0, &state.1, runtime)?))
         };
-        let before = row.clone();
-        let started = spawn_blocking(move || start.run(before.as_ref())).await;
-        let started = started.map_err(|_| Error::Stopped {
+        let engine = spawn_blocking(move || start.run(random_bytes(), store)).await;
+        let engine = engine.map_err(|_| Error::Stopped {
             cause: "opening the log panicked".into(),
         })??;
-        let next = HeadRow {
-            epoch: started.epoch,
-            size: started.tree.snapshot().size(),
-            root: started.tree.snapshot().root,
-            note: String::from_utf8_lossy(&started.tree.snapshot().note).into_owned(),
-            published: row.as_ref().map_or(0, |row| row.published),
-        };
-        let head = Head::take_over(pool, &identity.origin, row, next).await?;
-        let metrics = parts.metrics.of(&identity.name);
-        metrics.at_size(started.tree.snapshot().size());
-        Ok(Self::run(
-            started,
-            head,
-            lock,
-            identity,
-            record,
-            options,
-            parts.clock,
-            signer,
-            metrics,
-        ))
+        Ok(Self::run(engine))
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the seam between opening and running; each part is made once"
-    )]
-    fn run(
-        started: Started,
-        head: Head,
-        lock: Box<dyn Debug + Send + Sync>,
-        identity: LogIdentity,
-        record: IdentityRecord,
-        options: EngineOptions,
-        clock: SharedClock,
-        signer: CheckpointSigner,
-        metrics: LogMetrics,
-    ) -> Self {
-        let Started {
-            tree,
+    fn run(engine: Engine) -> Self {
+        let Engine {
+            identity,
+            record,
+            signer,
             intake,
-            writer,
-            epoch,
-            seq,
-            public_size,
-        } = started;
-        let publish = PublishOptions {
-            interval: options.publish_interval,
-            static_partials: options.static_partials,
-            strict_files: options.strict_files,
-            backlog_bytes: options.backlog_bytes,
-        };
-        let publisher = Arc::new(Publisher::new(
-            publish,
-            tree.clone(),
-            writer.segments(),
-            intake.clone(),
-            public_size,
-            Handle::current(),
-        ));
-        let sequencer = Sequencer {
-            intake: intake.clone(),
-            tree: tree.clone(),
-            writer,
-            signer: signer.clone(),
-            clock,
-            publisher: publisher.clone(),
-            metrics: metrics.clone(),
-            epoch,
-            seq,
-        };
+            tree,
+            sequencer,
+            publisher,
+            head,
+            metrics,
+            strict_files,
+            lock,
+        } = engine;
         let threads = Threads {
             sequencer: std::thread::spawn(guarded(intake.clone(), "sequencer", move || {
                 sequencer.run()
@@ -167,8 +99,6 @@ impl Log {
             })),
             _lock: lock,
         };
-        let threads = Mutex::new(Some(threads));
-        let strict_files = options.strict_files;
         Self {
             inner: Arc::new(Inner {
                 identity,
@@ -179,7 +109,7 @@ impl Log {
                 publisher,
                 metrics,
                 strict_files,
-                threads,
+                threads: Mutex::new(Some(threads)),
             }),
         }
     }
@@ -203,77 +133,181 @@ fn take_lock(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Box<dyn Debug + Send + 
     })
 }
 
-/// The blocking part of opening a log.
-struct Start {
+/// A log that is about to be opened. Nothing was read or written yet.
+pub(crate) struct Start {
     disk: Arc<dyn Disk>,
-    key: NoteKey,
-    record: IdentityRecord,
+    /// For messages.
+    dir: PathBuf,
+    identity: LogIdentity,
     options: EngineOptions,
-    clock: SharedClock,
+    key: NoteKey,
     signer: CheckpointSigner,
+    clock: SharedClock,
+    metrics: LogMetrics,
 }
 
-struct Started {
-    tree: Arc<Tree>,
-    intake: Arc<Intake>,
-    writer: Writer,
-    epoch: u64,
-    seq: u64,
-    public_size: u64,
+/// An open log whose parts work when they are called: the two threads of a [`Log`] call them, or one thread, step by
+/// step: [`Intake::offer`], [`Sequencer::process`], [`Publisher::publish`].
+pub(crate) struct Engine {
+    pub(crate) identity: LogIdentity,
+    pub(crate) record: IdentityRecord,
+    pub(crate) signer: CheckpointSigner,
+    pub(crate) intake: Arc<Intake>,
+    pub(crate) tree: Arc<Tree>,
+    pub(crate) sequencer: Sequencer,
+    pub(crate) publisher: Arc<Publisher>,
+    pub(crate) head: Head,
+    pub(crate) metrics: LogMetrics,
+    pub(crate) strict_files: bool,
+    /// Nobody else has the log open while this lives.
+    pub(crate) lock: Box<dyn Debug + Send + Sync>,
 }
 
 impl Start {
-    fn run(self, row: Option<&HeadRow>) -> Result<Started, Error> {
-        let checksum = self.record.checksum_key()?;
-        let recovered = recover::read(&self.disk, self.record.kind, &self.key, checksum, row)?;
+    /// Refuses what cannot work. `runtime` awaits a signer that is not in memory.
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        identity: LogIdentity,
+        options: EngineOptions,
+        parts: EngineParts,
+        metrics: LogMetrics,
+        runtime: Handle,
+    ) -> Result<Self, Error> {
+        require_usable(&identity, &options)?;
+        let key = identity
+            .kind
+            .note_key(&identity.origin, parts.signer.public_key().clone());
+        let key = key.map_err(|error| Error::Config {
+            log: identity.name.clone(),
+            problem: error.to_string(),
+        })?;
+        let signer = CheckpointSigner::new(key.clone(), parts.signer, runtime)?;
+        Ok(Self {
+            disk,
+            dir: dir.to_owned(),
+            identity,
+            options,
+            key,
+            signer,
+            clock: parts.clock,
+            metrics,
+        })
+    }
+
+    /// The whole story of a start: lock, whose log it is, head, recovery, the writer, taking over the head. Blocks.
+    ///
+    /// `secret` is for a log that is made. `store` is asked once, after the folder turned out to hold this log.
+    pub(crate) fn run(
+        self,
+        secret: [u8; 16],
+        store: impl FnOnce() -> Result<Box<dyn HeadStore>, Error>,
+    ) -> Result<Engine, Error> {
+        let lock = take_lock(&self.disk, &self.dir)?;
+        let record = self.record(&secret)?;
+        let checksum = record.checksum_key()?;
+        let mut store = store()?;
+        let row = store.load()?;
+        let recovered = recover::read(&self.disk, record.kind, &self.key, checksum, row.as_ref())?;
         let tail = recovered.scan.tail.clone();
-        let last_epoch = tail
-            .as_ref()
-            .map_or(0, |tail| tail.epoch)
-            .max(row.map_or(0, |row| row.epoch));
-        let epoch = last_epoch + 1;
+        let epoch = last_epoch(tail.as_ref().map(|tail| tail.epoch), row.as_ref()) + 1;
+        let mut writer = self.writer(checksum, recovered.scan)?;
+        let (snapshot, seq) = match (recovered.snapshot, tail) {
+            (Some(snapshot), Some(tail)) => (snapshot, tail.seq),
+            _ => (self.first_checkpoint(&mut writer, epoch)?, 1),
+        };
+        let next = HeadRow {
+            epoch,
+            size: snapshot.size(),
+            root: snapshot.root,
+            note: String::from_utf8_lossy(&snapshot.note).into_owned(),
+            published: row.as_ref().map_or(0, |row| row.published),
+        };
+        let head = Head::take_over(store, row.as_ref(), next)?;
+        self.metrics.at_size(snapshot.size());
+        let tree = Arc::new(Tree::new(
+            record.kind,
+            self.disk.clone(),
+            snapshot,
+            recovered.overlay,
+        ));
+        let intake = Arc::new(Intake::new(
+            self.limits(),
+            recovered.index,
+            self.clock.clone(),
+        ));
+        let publisher = Arc::new(Publisher::new(
+            self.publish_options(),
+            tree.clone(),
+            writer.segments(),
+            intake.clone(),
+            recovered.public_size,
+        ));
+        let sequencer = Sequencer {
+            intake: intake.clone(),
+            tree: tree.clone(),
+            writer,
+            signer: self.signer.clone(),
+            clock: self.clock,
+            publisher: publisher.clone(),
+            metrics: self.metrics.clone(),
+            epoch,
+            seq,
+        };
+        Ok(Engine {
+            identity: self.identity,
+            record,
+            signer: self.signer,
+            intake,
+            tree,
+            sequencer,
+            publisher,
+            head,
+            metrics: self.metrics,
+            strict_files: self.options.strict_files,
+            lock,
+        })
+    }
+
+    /// The record of the log in the folder, which is made where there is none and the options say so.
+    fn record(&self, secret: &[u8; 16]) -> Result<IdentityRecord, Error> {
+        let record = match IdentityRecord::read(&*self.disk)? {
+            Some(record) => record,
+            None if self.options.create => make(
+                &*self.disk,
+                &self.identity,
+                &self.key,
+                self.clock.unix(),
+                secret,
+            )?,
+            None => {
+                return Err(Error::NotALog {
+                    dir: self.dir.clone(),
+                });
+            }
+        };
+        record.require_same(&self.identity, &self.key)?;
+        Ok(record)
+    }
+
+    fn writer(&self, checksum: ChecksumKey, scan: crate::wal::Scan) -> Result<Writer, Error> {
         let EngineOptions {
             segment_bytes,
             spare_segments,
             ..
         } = self.options;
-        let mut writer = Writer::open(
+        Writer::open(
             self.disk.clone(),
             checksum,
             segment_bytes,
             spare_segments,
-            recovered.scan,
-        )?;
-        let (snapshot, seq) = match (recovered.snapshot, tail) {
-            (Some(snapshot), Some(tail)) => (snapshot, tail.seq),
-            _ => (self.first_checkpoint(&mut writer, epoch)?, 1),
-        };
-        let limits = Limits {
-            queue_entries: self.options.queue_entries,
-            queue_bytes: self.options.queue_bytes,
-            batch_entries: self.options.batch_entries,
-            batch_bytes: self.options.batch_bytes,
-        };
-        let tree = Arc::new(Tree::new(
-            self.record.kind,
-            self.disk,
-            snapshot,
-            recovered.overlay,
-        ));
-        let intake = Arc::new(Intake::new(limits, recovered.index));
-        Ok(Started {
-            tree,
-            intake,
-            writer,
-            epoch,
-            seq,
-            public_size: recovered.public_size,
-        })
+            scan,
+        )
     }
 
     /// A new log begins with a frame without entries: the signed checkpoint of the empty tree.
     fn first_checkpoint(&self, writer: &mut Writer, epoch: u64) -> Result<Snapshot, Error> {
-        let edge = sealwright_tlog::RightEdge::new();
+        let edge = RightEdge::new();
         let (root, time_ms) = (
             edge.root(),
             u64::try_from(self.clock.unix_ms()).unwrap_or(0),
@@ -300,4 +334,27 @@ impl Start {
             Appended::Refused => Err(Error::StorageFull),
         }
     }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            queue_entries: self.options.queue_entries,
+            queue_bytes: self.options.queue_bytes,
+            batch_entries: self.options.batch_entries,
+            batch_bytes: self.options.batch_bytes,
+        }
+    }
+
+    fn publish_options(&self) -> PublishOptions {
+        PublishOptions {
+            interval: self.options.publish_interval,
+            static_partials: self.options.static_partials,
+            strict_files: self.options.strict_files,
+            backlog_bytes: self.options.backlog_bytes,
+        }
+    }
+}
+
+/// Grows with every opening, also where the write-ahead log or the head was lost.
+fn last_epoch(tail: Option<u64>, row: Option<&HeadRow>) -> u64 {
+    tail.unwrap_or(0).max(row.map_or(0, |row| row.epoch))
 }

@@ -9,7 +9,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sealwright_tlog::tile::{TILE_HEIGHT, TILE_WIDTH, TileId, TileKind, hashes_at_level};
-use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::dedup::{Hints, IndexFile};
@@ -48,7 +47,6 @@ pub(crate) struct Publisher {
     changed: Condvar,
     /// Tree size of the public checkpoint.
     published: watch::Sender<u64>,
-    runtime: Handle,
 }
 
 #[derive(Debug, Default)]
@@ -66,7 +64,6 @@ impl Publisher {
         segments: Arc<Segments>,
         intake: Arc<Intake>,
         published: u64,
-        runtime: Handle,
     ) -> Self {
         let state = Mutex::new(State {
             dirty: true,
@@ -81,7 +78,6 @@ impl Publisher {
             state,
             changed: Condvar::new(),
             published,
-            runtime,
         }
     }
 
@@ -148,7 +144,7 @@ impl Publisher {
                 break;
             }
         }
-        self.runtime.block_on(head.close());
+        head.close();
     }
 
     /// Blocks until there is something to do and the interval is over; true when this is the last round.
@@ -178,7 +174,8 @@ impl Publisher {
         state.draining
     }
 
-    fn publish(&self, head: &mut Head) -> Result<(), Error> {
+    /// One round: files of what was durable when it began, then what they allow. It neither waits nor looks at a clock.
+    pub(crate) fn publish(&self, head: &mut Head) -> Result<(), Error> {
         // The snapshot first: the overlay may then hold more than it needs, never less.
         let snapshot = self.tree.snapshot();
         let overlay = self.tree.overlay();
@@ -297,7 +294,7 @@ impl Publisher {
         if *head.current() == next {
             return Ok(());
         }
-        self.runtime.block_on(head.swap(next))
+        head.swap(next)
     }
 
     /// Removes the partial tiles of tiles that are full now.

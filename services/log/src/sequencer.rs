@@ -49,7 +49,8 @@ impl Sequencer {
         }
     }
 
-    fn process(&mut self, batch: Vec<Pending>) {
+    /// One batch, from [`Intake::next_batch`] or [`Intake::try_batch`]; whoever waits for it is told before this returns.
+    pub(crate) fn process(&mut self, batch: Vec<Pending>) {
         let identities: Vec<Hash> = batch.iter().map(|pending| pending.identity).collect();
         match self.commit(batch) {
             Ok(()) => {}

@@ -1035,7 +1035,7 @@ async fn a_full_disk_refuses_entries_and_corrupts_nothing() {
         Faults::set(&faults.full_writes, false);
         Faults::set(&faults.full_segments, false);
         Faults::set(&faults.full_files, false);
-        tokio::time::sleep(Duration::from_millis(1100)).await;
+        fixture.clock.advance_ms(1100);
         assert_eq!(
             log.submit(body(99)).await.unwrap().index,
             size,
@@ -1070,6 +1070,7 @@ async fn files_that_cannot_be_written_hold_up_receipts_only_when_too_many_wait()
         "{refused}"
     );
     Faults::set(&faults.full_files, false);
+    fixture.clock.advance_ms(1100);
     tokio::time::sleep(Duration::from_millis(2500)).await;
     log.submit(body(5000)).await.unwrap();
     audit_tree(&fixture, &log).await;
@@ -1349,6 +1350,7 @@ async fn a_disk_that_is_really_full_refuses_entries_and_corrupts_nothing() {
     assert!(receipts.len() > 100);
     let image = crash_image(fixture.folder.path());
     std::fs::remove_file(&ballast).unwrap();
+    fixture.clock.advance_ms(1100);
     tokio::time::sleep(Duration::from_millis(2500)).await;
     receipts.push(log.submit(body(1)).await.unwrap());
     audit_tree(&fixture, &log).await;
