@@ -15,6 +15,7 @@ const FILES: &[&str] = &[
     "io/intoto/envelope.proto",
     "sealwright/ct/v1/ct.proto",
     "sealwright/error/v1/error.proto",
+    "sealwright/log/v1/log.proto",
     "sealwright/timestamp/v1/timestamp.proto",
     "sealwright/trust/v1/trust.proto",
 ];

@@ -86,6 +86,12 @@ pub mod sealwright {
             include!(concat!(env!("OUT_DIR"), "/sealwright.error.v1.serde.rs"));
         }
     }
+    pub mod log {
+        pub mod v1 {
+            include!(concat!(env!("OUT_DIR"), "/sealwright.log.v1.rs"));
+            include!(concat!(env!("OUT_DIR"), "/sealwright.log.v1.serde.rs"));
+        }
+    }
     pub mod timestamp {
         pub mod v1 {
             include!(concat!(env!("OUT_DIR"), "/sealwright.timestamp.v1.rs"));

@@ -39,6 +39,9 @@ use crate::log::{Log, Receipt};
 
 /// Most entries in one answer of `get-entries`: a full data tile.
 const MAX_ENTRIES: u64 = 256;
+/// Bytes of entries after which an answer of `get-entries` ends: 256 entries with chains of two certificates stay below,
+/// and a message of gRPC holds them.
+const MAX_ENTRIES_BYTES: usize = 3 << 20;
 /// Issuers kept in memory; a private authority has a handful.
 const MAX_ISSUERS_IN_MEMORY: usize = 256;
 
@@ -352,6 +355,17 @@ impl EntryParts {
     fn json(&self) -> serde_json::Value {
         json!({ "leaf_input": base64::encode(&self.leaf_input), "extra_data": base64::encode(&self.extra_data) })
     }
+
+    fn message(self) -> wire::Entry {
+        wire::Entry {
+            leaf_input: self.leaf_input,
+            extra_data: self.extra_data,
+        }
+    }
+
+    fn weight(&self) -> usize {
+        self.leaf_input.len() + self.extra_data.len()
+    }
 }
 
 impl CertificateLog {
@@ -394,7 +408,34 @@ impl CertificateLog {
         Ok((index, self.log.inclusion_proof(index, tree_size).await?))
     }
 
-    /// The entries from `start` to `end`, both included; fewer than asked for when they are many.
+    async fn consistency(&self, first: u64, second: u64) -> Result<Vec<Hash>, ServiceError> {
+        self.require_size(second)?;
+        if first == 0 || first > second {
+            return Err(malformed(format!(
+                "first is {first}; it must be between 1 and second, which is {second}"
+            )));
+        }
+        Ok(self.log.consistency_proof(first, second).await?)
+    }
+
+    async fn entry_and_proof(
+        &self,
+        leaf_index: u64,
+        tree_size: u64,
+    ) -> Result<(EntryParts, Vec<Hash>), ServiceError> {
+        self.require_size(tree_size)?;
+        if leaf_index >= tree_size {
+            return Err(malformed(format!(
+                "leaf_index {leaf_index} is not below tree_size {tree_size}"
+            )));
+        }
+        let stored = self.log.stored(leaf_index).await?;
+        let entry = self.entry_parts(&stored).await?;
+        let proof = self.log.inclusion_proof(leaf_index, tree_size).await?;
+        Ok((entry, proof))
+    }
+
+    /// The entries from `start` to `end`, both included; fewer than asked for when they are many or large.
     async fn entries(&self, start: u64, end: u64) -> Result<Vec<EntryParts>, ServiceError> {
         let size = self.log.tree_head().size;
         if start > end {
@@ -410,9 +451,14 @@ impl CertificateLog {
         // Answers end with a data tile, so that clients that go on from there read each tile once.
         let tile_end = (start / MAX_ENTRIES + 1) * MAX_ENTRIES;
         let to = tile_end.min(size).min(end.saturating_add(1));
-        let mut entries = Vec::new();
+        let (mut entries, mut weight) = (Vec::new(), 0);
         for stored in self.log.stored_range(start, to).await? {
-            entries.push(self.entry_parts(&stored).await?);
+            let entry = self.entry_parts(&stored).await?;
+            weight += entry.weight();
+            if weight > MAX_ENTRIES_BYTES && !entries.is_empty() {
+                break;
+            }
+            entries.push(entry);
         }
         Ok(entries)
     }
@@ -500,13 +546,7 @@ async fn get_sth_consistency(
 ) -> Result<Response, ServiceError> {
     let log = logs.named(&name)?;
     let ConsistencyQuery { first, second } = parameters(query)?;
-    log.require_size(second)?;
-    if first == 0 || first > second {
-        return Err(malformed(format!(
-            "first is {first}; it must be between 1 and second, which is {second}"
-        )));
-    }
-    let proof = log.log.consistency_proof(first, second).await?;
+    let proof = log.consistency(first, second).await?;
     Ok(answer(&json!({ "consistency": list(&proof) })))
 }
 
@@ -574,14 +614,7 @@ async fn get_entry_and_proof(
         leaf_index,
         tree_size,
     } = parameters(query)?;
-    log.require_size(tree_size)?;
-    if leaf_index >= tree_size {
-        return Err(malformed(format!(
-            "leaf_index {leaf_index} is not below tree_size {tree_size}"
-        )));
-    }
-    let entry = log.entry_parts(&log.log.stored(leaf_index).await?).await?;
-    let proof = log.log.inclusion_proof(leaf_index, tree_size).await?;
+    let (entry, proof) = log.entry_and_proof(leaf_index, tree_size).await?;
     let (leaf_input, extra_data) = (
         base64::encode(&entry.leaf_input),
         base64::encode(&entry.extra_data),
@@ -666,6 +699,18 @@ impl CertificateTransparency for Rpc {
         }))
     }
 
+    async fn get_signed_tree_head_consistency(
+        &self,
+        request: tonic::Request<wire::GetSignedTreeHeadConsistencyRequest>,
+    ) -> Result<tonic::Response<wire::ConsistencyProof>, tonic::Status> {
+        let request = request.into_inner();
+        let log = self.logs.named_or_only(&request.log)?;
+        let proof = log.consistency(request.first, request.second).await?;
+        Ok(tonic::Response::new(wire::ConsistencyProof {
+            consistency: proof.iter().map(|hash| hash.to_vec()).collect(),
+        }))
+    }
+
     async fn get_proof_by_hash(
         &self,
         request: tonic::Request<wire::GetProofByHashRequest>,
@@ -692,17 +737,23 @@ impl CertificateTransparency for Rpc {
             .named_or_only(&request.log)?
             .entries(request.start, request.end)
             .await?;
-        let entries = entries.into_iter().map(
-            |EntryParts {
-                 leaf_input,
-                 extra_data,
-             }| wire::Entry {
-                leaf_input,
-                extra_data,
-            },
-        );
         Ok(tonic::Response::new(wire::GetEntriesResponse {
-            entries: entries.collect(),
+            entries: entries.into_iter().map(EntryParts::message).collect(),
+        }))
+    }
+
+    async fn get_entry_and_proof(
+        &self,
+        request: tonic::Request<wire::GetEntryAndProofRequest>,
+    ) -> Result<tonic::Response<wire::EntryAndProof>, tonic::Status> {
+        let request = request.into_inner();
+        let log = self.logs.named_or_only(&request.log)?;
+        let (entry, proof) = log
+            .entry_and_proof(request.leaf_index, request.tree_size)
+            .await?;
+        Ok(tonic::Response::new(wire::EntryAndProof {
+            entry: Some(entry.message()),
+            audit_path: proof.iter().map(|hash| hash.to_vec()).collect(),
         }))
     }
 

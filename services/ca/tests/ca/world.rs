@@ -681,6 +681,20 @@ impl CertificateTransparency for LogRpc {
         unimplemented()
     }
 
+    async fn get_signed_tree_head_consistency(
+        &self,
+        _request: tonic::Request<ct_proto::GetSignedTreeHeadConsistencyRequest>,
+    ) -> Result<tonic::Response<ct_proto::ConsistencyProof>, tonic::Status> {
+        unimplemented()
+    }
+
+    async fn get_entry_and_proof(
+        &self,
+        _request: tonic::Request<ct_proto::GetEntryAndProofRequest>,
+    ) -> Result<tonic::Response<ct_proto::EntryAndProof>, tonic::Status> {
+        unimplemented()
+    }
+
     async fn get_proof_by_hash(
         &self,
         _request: tonic::Request<ct_proto::GetProofByHashRequest>,
