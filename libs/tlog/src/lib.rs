@@ -14,6 +14,7 @@
 //! | [`note`] | who signed this text? |
 //! | [`checkpoint`] | which tree does a log vouch for? |
 //! | [`cosignature`] | which witnesses saw it, and when? |
+//! | [`witness`] | may a witness cosign this checkpoint, and what do they say to each other? |
 //! | [`witness_policy`] | are those witnesses enough? |
 //! | [`tlog_proof`] | how is all of that put in one file? |
 //! | [`entry`] | what are the bytes of a signature log's leaf? |
@@ -33,6 +34,7 @@ pub mod proof;
 pub mod tile;
 pub mod tlog_proof;
 mod wire;
+pub mod witness;
 pub mod witness_policy;
 
 pub use checkpoint::{Checkpoint, OpenedCheckpoint};

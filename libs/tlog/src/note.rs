@@ -126,18 +126,20 @@ impl NoteKey {
         Ok(key)
     }
 
-    /// Writes a verifier key; `None` for RFC 6962 keys, for which none is defined.
+    /// Writes a verifier key. For RFC 6962 keys none is specified; they have the form in which published witnesses and
+    /// monitors take them, the type byte and the key as SubjectPublicKeyInfo. `None` where a key has no such form.
     pub fn to_vkey(&self) -> Option<String> {
         let mut material = vec![self.kind.type_byte()];
         match self.kind {
             SignatureKind::Ed25519 | SignatureKind::CosignatureV1 => {
                 material.extend(self.public_key.ed25519_raw()?)
             }
-            SignatureKind::Ecdsa => material.extend(self.public_key.spki_der()),
+            SignatureKind::Ecdsa | SignatureKind::Rfc6962TreeHead => {
+                material.extend(self.public_key.spki_der())
+            }
             SignatureKind::RsaPkcs1 => {
                 material.extend([RSA_IDENTIFIER, self.public_key.spki_der()].concat())
             }
-            SignatureKind::Rfc6962TreeHead => return None,
         }
         Some(format!(
             "{}+{}+{}",
@@ -289,6 +291,7 @@ fn read_vkey_material(bytes: &[u8]) -> Result<(SignatureKind, PublicKey), Error>
         0x01 => Ok((SignatureKind::Ed25519, ed25519()?)),
         0x02 => Ok((SignatureKind::Ecdsa, spki(material)?)),
         0x04 => Ok((SignatureKind::CosignatureV1, ed25519()?)),
+        0x05 => Ok((SignatureKind::Rfc6962TreeHead, spki(material)?)),
         0xff => Ok((
             SignatureKind::RsaPkcs1,
             spki(material.strip_prefix(RSA_IDENTIFIER).ok_or(BAD_KEY)?)?,
@@ -511,7 +514,7 @@ pub fn sign<'a>(
     })
 }
 
-fn is_valid_name(name: &str) -> bool {
+pub(crate) fn is_valid_name(name: &str) -> bool {
     !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c.is_control() || c == '+')
 }
 

@@ -7,9 +7,11 @@
 
 use std::collections::HashMap;
 
+use sealwright_crypto::{base64, sha256_concat};
+
 use crate::cosignature::{self, Cosignature};
 use crate::error::Error;
-use crate::note::{Note, NoteKey, SignatureKind};
+use crate::note::{Note, NoteKey, SignatureKind, is_valid_name};
 
 /// Bytes of one policy file.
 pub const MAX_POLICY_BYTES: usize = 256 * 1024;
@@ -24,10 +26,18 @@ const NO_QUORUM: &[u8] = b"none";
 pub struct WitnessPolicy {
     logs: Vec<NoteKey>,
     witnesses: Vec<NoteKey>,
+    /// Where each of the witnesses is asked, and what it is called.
+    places: Vec<Place>,
     /// Witnesses and groups in the order of their definition, so that members stand before their groups.
     members: Vec<Member>,
     /// Position among the members; `None` when no witness is needed.
     quorum: Option<usize>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    name: String,
+    url: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +50,8 @@ struct Member {
 enum MemberKind {
     /// Position in the list of witnesses.
     Witness(usize),
+    /// A witness that signs with ML-DSA-44. Its cosignatures cannot be checked here, so it never counts.
+    Unverifiable,
     Group {
         threshold: usize,
         /// Positions of earlier members.
@@ -87,6 +99,7 @@ impl WitnessPolicy {
         Ok(Self {
             logs: reader.logs,
             witnesses: reader.witnesses,
+            places: reader.places,
             members: reader.members,
             quorum,
         })
@@ -100,6 +113,23 @@ impl WitnessPolicy {
     /// The keys of the known witnesses.
     pub fn witnesses(&self) -> &[NoteKey] {
         &self.witnesses
+    }
+
+    /// What the policy calls the witness at this position among [`WitnessPolicy::witnesses`].
+    pub fn witness_name(&self, witness: usize) -> &str {
+        self.places
+            .get(witness)
+            .map_or("", |place| place.name.as_str())
+    }
+
+    /// Where the witness at this position is asked (its submission prefix, C2SP tlog-witness), if the policy says so.
+    pub fn witness_url(&self, witness: usize) -> Option<&str> {
+        self.places.get(witness)?.url.as_deref()
+    }
+
+    /// Whether cosignatures of the witnesses at these positions are enough.
+    pub fn is_met_by(&self, witnesses: &[usize]) -> bool {
+        self.is_met(|witness| witnesses.contains(&witness))
     }
 
     /// Whether the policy believes this log: it names no log at all, or this one by origin and key.
@@ -128,6 +158,7 @@ impl WitnessPolicy {
         for member in &self.members {
             witnessed.push(match &member.kind {
                 MemberKind::Witness(witness) => cosigned(*witness),
+                MemberKind::Unverifiable => false,
                 MemberKind::Group { threshold, members } => {
                     let count = members
                         .iter()
@@ -154,6 +185,9 @@ impl WitnessPolicy {
         };
         match &member.kind {
             MemberKind::Witness(_) => String::from_utf8_lossy(&member.name).into_owned(),
+            MemberKind::Unverifiable => {
+                format!("{} (never)", String::from_utf8_lossy(&member.name))
+            }
             MemberKind::Group { threshold, members } => {
                 let inner: Vec<_> = members.iter().map(|inner| self.describe(*inner)).collect();
                 format!("{threshold} of ({})", inner.join(", "))
@@ -171,6 +205,9 @@ fn refused(line: usize, what: &'static str) -> Error {
 struct Reader {
     logs: Vec<NoteKey>,
     witnesses: Vec<NoteKey>,
+    places: Vec<Place>,
+    /// ML-DSA-44 keys, which are compared and not used.
+    unverifiable: Vec<Vec<u8>>,
     members: Vec<Member>,
     by_name: HashMap<Vec<u8>, usize>,
     /// Per member: whether a group has it already.
@@ -196,7 +233,8 @@ impl Reader {
         match (keyword, items.as_slice()) {
             (b"log", [key] | [key, _]) => self.log(key),
             (b"log", _) => Err("expected: log VKEY [URL]"),
-            (b"witness", [name, key] | [name, key, _]) => self.witness(name, key),
+            (b"witness", [name, key]) => self.witness(name, key, None),
+            (b"witness", [name, key, url]) => self.witness(name, key, Some(url)),
             (b"witness", _) => Err("expected: witness NAME VKEY [URL]"),
             (b"group", [name, threshold, members @ ..]) if !members.is_empty() => {
                 self.group(name, threshold, members)
@@ -217,7 +255,10 @@ impl Reader {
         add_key(&mut self.logs, key)
     }
 
-    fn witness(&mut self, name: &[u8], key: &[u8]) -> Result<(), &'static str> {
+    fn witness(&mut self, name: &[u8], key: &[u8], url: Option<&[u8]>) -> Result<(), &'static str> {
+        if let Some(key) = ml_dsa_key(key) {
+            return self.unverifiable(name, key);
+        }
         let key = note_key(key)?;
         if key.kind() != SignatureKind::CosignatureV1 {
             return Err("the key is no witness's: its type must be 0x04, cosignature/v1");
@@ -225,7 +266,23 @@ impl Reader {
         refuse_both(&self.logs, &key)?;
         let position = self.witnesses.len();
         add_key(&mut self.witnesses, key)?;
+        let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+        self.places.push(Place {
+            name: text(name),
+            url: url.map(text),
+        });
         self.define(name, MemberKind::Witness(position))
+    }
+
+    fn unverifiable(&mut self, name: &[u8], key: Vec<u8>) -> Result<(), &'static str> {
+        if self.unverifiable.contains(&key) {
+            return Err("the key is defined already");
+        }
+        if self.unverifiable.len() >= MAX_DEFINITIONS {
+            return Err("there are too many keys");
+        }
+        self.unverifiable.push(key);
+        self.define(name, MemberKind::Unverifiable)
     }
 
     fn group(
@@ -300,6 +357,20 @@ fn note_key(text: &[u8]) -> Result<NoteKey, &'static str> {
         .ok()
         .and_then(|text| NoteKey::from_vkey(text).ok())
         .ok_or("the verifier key cannot be read, or is of a type that is not supported")
+}
+
+/// The key bytes of a verifier key of type 0x06, ML-DSA-44; `None` for any other and for one that is none.
+fn ml_dsa_key(text: &[u8]) -> Option<Vec<u8>> {
+    const TYPE: u8 = 0x06;
+    const KEY_BYTES: usize = 1312;
+    let (name, rest) = std::str::from_utf8(text).ok()?.split_once('+')?;
+    let (id, encoded) = rest.split_once('+')?;
+    let bytes = base64::decode(encoded).ok()?;
+    let key = bytes.strip_prefix(&[TYPE])?;
+    let digest = sha256_concat(&[name.as_bytes(), b"\n", &bytes]);
+    let known = key.len() == KEY_BYTES && is_valid_name(name);
+    let stated = hex::encode(digest.get(..4)?);
+    (known && stated == id).then(|| key.to_vec())
 }
 
 /// A log that is its own witness is seen by nobody else.
@@ -583,6 +654,76 @@ mod tests {
             let refusal = refusal(&file);
             assert_eq!(refusal.0, line, "{file}: {refusal:?}");
             assert!(refusal.1.contains(what), "{file}: {refusal:?}");
+        }
+    }
+
+    #[test]
+    fn a_witness_has_a_name_and_perhaps_an_address() {
+        let [a, b] = [Holder::witness("a.example"), Holder::witness("b.example")];
+        let file = format!(
+            "witness first {} https://a.example/w/\nwitness second {}\nquorum none\n",
+            a.vkey(),
+            b.vkey()
+        );
+        let policy = WitnessPolicy::parse(file.as_bytes()).unwrap();
+        assert_eq!(
+            [
+                policy.witness_name(0),
+                policy.witness_name(1),
+                policy.witness_name(2)
+            ],
+            ["first", "second", ""]
+        );
+        assert_eq!(
+            [
+                policy.witness_url(0),
+                policy.witness_url(1),
+                policy.witness_url(2)
+            ],
+            [Some("https://a.example/w/"), None, None]
+        );
+        assert!(policy.is_met_by(&[]));
+    }
+
+    #[test]
+    fn a_witness_with_a_key_of_the_future_is_defined_and_never_counts() {
+        let w0 = Holder::witness("w0.example");
+        let vkey = |name: &str, fill: u8, length: usize| {
+            let material = [&[6], vec![fill; length].as_slice()].concat();
+            let id = sha256_concat(&[name.as_bytes(), b"\n", &material]);
+            format!(
+                "{name}+{}+{}",
+                hex::encode(&id[..4]),
+                base64::encode(&material)
+            )
+        };
+        let good = vkey("pq.example", 1, 1312);
+        let file = |pq: &str, rest: &str| {
+            format!(
+                "witness w0 {}\nwitness pq {pq} https://pq.example\n{rest}",
+                w0.vkey()
+            )
+        };
+        let mut note = Note::new(TEXT).unwrap();
+        w0.cosign(&mut note, 1);
+        for (rest, met) in [
+            ("group g any w0 pq\nquorum g\n", true),
+            ("group g all w0 pq\nquorum g\n", false),
+            ("quorum pq\n", false),
+            ("quorum w0\n", true),
+        ] {
+            let policy = WitnessPolicy::parse(file(&good, rest).as_bytes()).unwrap();
+            assert_eq!(policy.witnesses().len(), 1);
+            assert_eq!(policy.judge(&note).unwrap().quorum_met, met, "{rest}");
+        }
+        let policy = file(&good, "group g any w0 pq\nquorum g\n");
+        let policy = WitnessPolicy::parse(policy.as_bytes()).unwrap();
+        assert_eq!(policy.quorum(), "1 of (w0, pq (never))");
+        let twice = file(&good, &format!("witness again {good}\nquorum w0\n"));
+        assert_eq!(refusal(&twice), (3, "the key is defined already"));
+        let wrong_id = good.replace("pq.example", "pr.example");
+        for bad in [vkey("pq.example", 1, 1311), wrong_id] {
+            assert_eq!(refusal(&file(&bad, "quorum w0\n")).0, 2);
         }
     }
 
