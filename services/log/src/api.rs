@@ -9,7 +9,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use http::header::{ALLOW, HOST};
+use http::header::HOST;
 use http::{HeaderName, HeaderValue, StatusCode};
 use sealwright_crypto::base64;
 use sealwright_host::http as host_http;
@@ -30,6 +30,7 @@ use crate::entry::rekor::{Admission, Submission, Verifier};
 use crate::kind::BodyLeaf;
 use crate::log::{Log, Receipt};
 use crate::read::tile_id;
+use crate::shards::{Gate, Shards};
 
 /// Path of the write door.
 const ENTRIES: &str = "/api/v2/log/entries";
@@ -37,6 +38,9 @@ const ENTRIES: &str = "/api/v2/log/entries";
 const X_LOG_INDEX: HeaderName = HeaderName::from_static("x-log-index");
 /// Says that the answer is about an entry that the log had before.
 const X_LOG_DUPLICATE: HeaderName = HeaderName::from_static("x-log-duplicate");
+
+/// The least of what gRPC reads of a request: logs that come later read no more than this, whatever their sections say.
+pub(crate) const MAX_GRPC_REQUEST: usize = 4 << 20;
 
 /// What a resubmitted entry is answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -56,7 +60,7 @@ pub(crate) struct SignatureLog {
     pub(crate) log: Log,
     pub(crate) admission: Arc<Admission>,
     pub(crate) duplicates: DuplicateMode,
-    pub(crate) frozen: bool,
+    pub(crate) gate: Arc<Gate>,
     pub(crate) max_request: usize,
     pub(crate) cpu: CpuPool,
 }
@@ -64,23 +68,20 @@ pub(crate) struct SignatureLog {
 /// All signature logs of a listener. Several shards share a port and are told apart by host name, because clients derive
 /// a log's origin from the host of its base URL.
 #[derive(Debug, Clone)]
-pub(crate) struct SignatureLogs(Arc<Vec<SignatureLog>>);
+pub(crate) struct SignatureLogs(Shards);
 
 impl SignatureLogs {
-    pub(crate) fn new(logs: Vec<SignatureLog>) -> Self {
-        Self(Arc::new(logs))
+    pub(crate) fn new(shards: Shards) -> Self {
+        Self(shards)
     }
 
-    /// The log whose origin is the host that was asked; the only one, whatever the host, when there is only one.
-    pub(crate) fn by_host(&self, authority: Option<&str>) -> Result<&SignatureLog, ServiceError> {
-        if let [only] = self.0.as_slice() {
-            return Ok(only);
-        }
+    /// The log at the host that was asked; the only one, whatever the host, when there is only one.
+    pub(crate) fn by_host(
+        &self,
+        authority: Option<&str>,
+    ) -> Result<Arc<SignatureLog>, ServiceError> {
         let host = authority.map(without_port).unwrap_or_default();
-        let found = self
-            .0
-            .iter()
-            .find(|one| one.log.identity().origin.eq_ignore_ascii_case(host));
+        let found = self.0.signature_log(host);
         found.ok_or_else(|| host_http::not_found(&format!("log for the host {host:.100}")))
     }
 
@@ -89,7 +90,7 @@ impl SignatureLogs {
         &self,
         uri: &http::Uri,
         headers: &http::HeaderMap,
-    ) -> Result<&SignatureLog, ServiceError> {
+    ) -> Result<Arc<SignatureLog>, ServiceError> {
         let authority = uri.authority().map(http::uri::Authority::as_str);
         self.by_host(authority.or_else(|| headers.get(HOST).and_then(|host| host.to_str().ok())))
     }
@@ -109,7 +110,7 @@ fn without_port(authority: &str) -> &str {
 
 /// The write door and the gRPC service. `/api/v2/checkpoint` and the tiles are [`crate::read`]'s.
 pub(crate) fn router(logs: &SignatureLogs) -> Router {
-    let max_request = logs.0.iter().map(|one| one.max_request).max().unwrap_or(0);
+    let max_request = logs.0.max_request(MAX_GRPC_REQUEST);
     let routes = Router::new()
         .route(ENTRIES, post(create_entry).fallback(only_post))
         .with_state(logs.clone());
@@ -133,7 +134,7 @@ async fn create_entry(
     let submission = parse_submission(&body)?;
     drop(body);
     let receipt = log.create_entry(submission).await?;
-    Ok(created(log, &receipt))
+    Ok(created(&log, &receipt))
 }
 
 /// 201, the only status that clients take for success, for new and for existing entries.
@@ -168,20 +169,13 @@ impl SignatureLog {
     }
 
     fn require_open(&self) -> Result<(), ServiceError> {
-        if self.frozen { Err(frozen()) } else { Ok(()) }
+        self.gate.require_open()
     }
 
     async fn tile(&self, id: TileId) -> Result<HttpBody, ServiceError> {
         let tile = self.log.tile(id).await?;
         Ok(http_body(host_http::OCTETS, tile.bytes))
     }
-}
-
-/// A log that takes no entries any more: 405 and nothing allowed, whatever is sent. It never thaws under this address, so a
-/// client is not invited to try again.
-pub(crate) fn frozen() -> ServiceError {
-    let message = "This log is frozen and takes no entries any more; use the one that the signing configuration names";
-    ServiceError::new(Reason::LogFrozen, message).with_header(ALLOW, HeaderValue::from_static(""))
 }
 
 fn conflict(index: u64) -> ServiceError {
@@ -350,7 +344,7 @@ fn http_body(content_type: &str, data: bytes::Bytes) -> HttpBody {
 struct Rpc(SignatureLogs);
 
 impl Rpc {
-    fn log<T>(&self, request: &tonic::Request<T>) -> Result<&SignatureLog, tonic::Status> {
+    fn log<T>(&self, request: &tonic::Request<T>) -> Result<Arc<SignatureLog>, tonic::Status> {
         let authority = request
             .extensions()
             .get::<http::uri::Authority>()

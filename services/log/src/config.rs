@@ -63,6 +63,14 @@ pub struct LogConfig {
     /// Take no more entries, for good; what is in the log is still served. For a log whose successor is in the signing
     /// configuration.
     pub frozen: bool,
+    /// Take no entries yet: clients may not know the key. `sealwrightd log rotate` makes a log so, and opens it in time.
+    pub staged: bool,
+    /// Take entries from this moment on, Unix seconds; from the start when left out.
+    pub accept_from: Option<i64>,
+    /// Name of the log that this one follows.
+    pub replaces: Option<String>,
+    /// A log that another server wrote, brought here by `sealwrightd log import`, to be read. It has no key here.
+    pub imported: bool,
     /// Largest request that is read.
     #[serde(with = "config::size")]
     pub max_request: u64,
@@ -109,6 +117,10 @@ impl Default for LogConfig {
             roots: Vec::new(),
             public_submission: false,
             frozen: false,
+            staged: false,
+            accept_from: None,
+            replaces: None,
+            imported: false,
             max_request: 4 << 20,
             wal_segment: engine.segment_bytes,
             wal_spares: engine.spare_segments,
@@ -211,6 +223,13 @@ impl LogConfig {
             kind: self.kind,
             origin,
         })
+    }
+
+    /// Host of the URL, lower case, without the port; empty where there is none.
+    pub(crate) fn host(&self) -> String {
+        let url = Url::parse(&self.url).ok();
+        let host = url.as_ref().and_then(Url::host_str);
+        host.unwrap_or_default().to_owned()
     }
 
     pub(crate) fn engine_options(&self) -> Result<EngineOptions, Error> {

@@ -31,11 +31,13 @@ use sealwright_tlog::{Hash, Note};
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::api::MAX_GRPC_REQUEST;
 use crate::config::LogConfig;
 use crate::cpu::CpuPool;
 use crate::entry::ct::{Admission, Admitted, Submitted};
 use crate::kind::CertificateLeaf;
 use crate::log::{Log, Receipt};
+use crate::shards::{Door, Gate, Shards};
 
 /// Most entries in one answer of `get-entries`: a full data tile.
 const MAX_ENTRIES: u64 = 256;
@@ -54,20 +56,26 @@ pub(crate) struct CertificateLog {
     pub(crate) cpu: CpuPool,
     /// Whether anybody may submit, or other services of the deployment alone.
     pub(crate) public_submission: bool,
-    pub(crate) frozen: bool,
+    pub(crate) gate: Arc<Gate>,
     /// Issuer certificates that are durable in the log's files, by fingerprint.
     issuers: Mutex<HashMap<Hash, Bytes>>,
 }
 
 impl CertificateLog {
-    pub(crate) fn new(log: Log, admission: Admission, config: &LogConfig, cpu: CpuPool) -> Self {
+    pub(crate) fn new(
+        log: Log,
+        admission: Admission,
+        config: &LogConfig,
+        gate: Arc<Gate>,
+        cpu: CpuPool,
+    ) -> Self {
         Self {
             log,
             admission: Arc::new(admission),
             max_request: config.max_request_bytes(),
             cpu,
             public_submission: config.public_submission,
-            frozen: config.frozen,
+            gate,
             issuers: Mutex::default(),
         }
     }
@@ -75,26 +83,25 @@ impl CertificateLog {
 
 /// All certificate logs of a listener, by name.
 #[derive(Debug, Clone)]
-pub(crate) struct CertificateLogs(Arc<Vec<Arc<CertificateLog>>>);
+pub(crate) struct CertificateLogs(Shards);
 
 impl CertificateLogs {
-    pub(crate) fn new(logs: Vec<Arc<CertificateLog>>) -> Self {
-        Self(Arc::new(logs))
+    pub(crate) fn new(shards: Shards) -> Self {
+        Self(shards)
     }
 
-    fn named(&self, name: &str) -> Result<&CertificateLog, ServiceError> {
-        let found = self
-            .0
-            .iter()
-            .find(|one| one.log.identity().name == name)
-            .map(Arc::as_ref);
+    pub(crate) fn named(&self, name: &str) -> Result<Arc<CertificateLog>, ServiceError> {
+        let found = self.0.named(name).and_then(|shard| match &shard.door {
+            Door::Certificate(log) => Some(log.clone()),
+            Door::Signature(_) => None,
+        });
         found.ok_or_else(|| host_http::not_found(&format!("certificate log {name:.100}")))
     }
 
     /// The named log; the only one when no name is given.
-    fn named_or_only(&self, name: &str) -> Result<&CertificateLog, ServiceError> {
-        match (name, self.0.as_slice()) {
-            ("", [only]) => Ok(only),
+    fn named_or_only(&self, name: &str) -> Result<Arc<CertificateLog>, ServiceError> {
+        match (name, self.0.certificate_logs().as_slice()) {
+            ("", [only]) => Ok(only.clone()),
             ("", _) => Err(ServiceError::new(
                 Reason::MalformedRequest,
                 "There are several logs here; name one",
@@ -104,9 +111,9 @@ impl CertificateLogs {
     }
 }
 
-/// Who comes in by a door.
+/// By which way a request came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Door {
+enum Caller {
     Public,
     /// Services of the deployment, already recognised.
     Internal,
@@ -114,13 +121,13 @@ enum Door {
 
 /// The gRPC service for other services of the deployment, which may submit whatever the logs' sections say.
 pub(crate) fn internal_router(logs: &CertificateLogs) -> Router {
-    grpc::mount(Router::new(), rpc(logs, Door::Internal))
+    grpc::mount(Router::new(), rpc(logs, Caller::Internal))
 }
 
-fn rpc(logs: &CertificateLogs, door: Door) -> CertificateTransparencyServer<Rpc> {
-    let max_request = logs.0.iter().map(|one| one.max_request).max().unwrap_or(0);
+fn rpc(logs: &CertificateLogs, caller: Caller) -> CertificateTransparencyServer<Rpc> {
+    let max_request = logs.0.max_request(MAX_GRPC_REQUEST);
     let logs = logs.clone();
-    CertificateTransparencyServer::new(Rpc { logs, door }).max_decoding_message_size(max_request)
+    CertificateTransparencyServer::new(Rpc { logs, caller }).max_decoding_message_size(max_request)
 }
 
 /// Every public route of all certificate logs.
@@ -147,7 +154,7 @@ pub(crate) fn router(logs: &CertificateLogs) -> Router {
         )
         .route("/ct/{name}/ct/v1/get-roots", only_get(get(get_roots)))
         .with_state(logs.clone());
-    grpc::mount(routes, rpc(logs, Door::Public))
+    grpc::mount(routes, rpc(logs, Caller::Public))
 }
 
 fn only_post(route: MethodRouter<CertificateLogs>) -> MethodRouter<CertificateLogs> {
@@ -171,7 +178,7 @@ async fn add_chain(
     Path(name): Path<String>,
     request: Request,
 ) -> Result<Response, ServiceError> {
-    add(logs.named(&name)?, request, Submitted::Certificate).await
+    add(&*logs.named(&name)?, request, Submitted::Certificate).await
 }
 
 async fn add_pre_chain(
@@ -179,7 +186,7 @@ async fn add_pre_chain(
     Path(name): Path<String>,
     request: Request,
 ) -> Result<Response, ServiceError> {
-    add(logs.named(&name)?, request, Submitted::Precertificate).await
+    add(&*logs.named(&name)?, request, Submitted::Precertificate).await
 }
 
 async fn add(
@@ -187,7 +194,7 @@ async fn add(
     request: Request,
     submitted: Submitted,
 ) -> Result<Response, ServiceError> {
-    log.permit_submission(Door::Public)?;
+    log.permit_submission(Caller::Public)?;
     let (parts, body) = request.into_parts();
     host_http::expect_json(&parts.headers)?;
     let body = host_http::read_body(&parts.headers, body, log.max_request).await?;
@@ -240,11 +247,9 @@ struct Sct {
 }
 
 impl CertificateLog {
-    fn permit_submission(&self, door: Door) -> Result<(), ServiceError> {
-        if self.frozen {
-            return Err(crate::api::frozen());
-        }
-        if self.public_submission || door == Door::Internal {
+    fn permit_submission(&self, caller: Caller) -> Result<(), ServiceError> {
+        self.gate.require_open()?;
+        if self.public_submission || caller == Caller::Internal {
             return Ok(());
         }
         let name = &self.log.identity().name;
@@ -644,7 +649,7 @@ async fn get_roots(
 #[derive(Debug, Clone)]
 struct Rpc {
     logs: CertificateLogs,
-    door: Door,
+    caller: Caller,
 }
 
 impl Rpc {
@@ -654,7 +659,7 @@ impl Rpc {
         submitted: Submitted,
     ) -> Result<tonic::Response<wire::SignedCertificateTimestamp>, tonic::Status> {
         let log = self.logs.named_or_only(&request.log)?;
-        log.permit_submission(self.door)?;
+        log.permit_submission(self.caller)?;
         let sct = log.add(request.chain, submitted).await?;
         Ok(tonic::Response::new(wire::SignedCertificateTimestamp {
             version: 0,
@@ -761,12 +766,10 @@ impl CertificateTransparency for Rpc {
         &self,
         request: tonic::Request<wire::GetRootsRequest>,
     ) -> Result<tonic::Response<wire::GetRootsResponse>, tonic::Status> {
-        let roots = self
-            .logs
-            .named_or_only(&request.get_ref().log)?
+        let log = self.logs.named_or_only(&request.get_ref().log)?;
+        let certificates = log
             .admission
-            .roots();
-        let certificates = roots
+            .roots()
             .iter()
             .map(|root: &Certificate| root.der().to_vec())
             .collect();

@@ -42,6 +42,12 @@ pub enum Error {
         /// What is wrong, which value, and what would be accepted.
         problem: String,
     },
+    /// No log of the process has this name.
+    #[error("no log here is called {name:?}")]
+    NoSuchLog {
+        /// The name.
+        name: String,
+    },
     /// Stored bytes are not what they must be. The log refuses to start; `fsck` tells more.
     #[error("{file} is corrupt: {problem}; run fsck before anything else")]
     Corrupt {
@@ -213,7 +219,7 @@ impl Error {
             Self::ClockBehind { .. } => Reason::TimeNotAvailable,
             Self::Entry(sealwright_tlog::Error::TooLong { .. }) => Reason::EntryTooLarge,
             Self::Entry(_) => Reason::EntryInvalid,
-            Self::NotInTree(_) => Reason::NotFound,
+            Self::NotInTree(_) | Self::NoSuchLog { .. } => Reason::NotFound,
             _ => Reason::Internal,
         }
     }
@@ -238,6 +244,7 @@ impl From<Error> for ServiceError {
             Error::ClockBehind { .. } => "The log's clock went backwards; nothing was logged; try again later".to_owned(),
             Error::Entry(cause) => format!("The entry cannot be logged: {cause}"),
             Error::NotInTree(what) => format!("There is no {what} in the log"),
+            Error::NoSuchLog { name } => format!("No log here is called {name:?}"),
             _ => return Self::internal(&error),
         };
         Self::new(error.reason(), message).with_internal(&error)

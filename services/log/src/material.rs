@@ -2,6 +2,8 @@
 //!
 //! Asked for by the trust service alone, in the process or over an authenticated channel.
 
+use std::sync::Arc;
+
 use axum::Router;
 use sealwright_host::{Reason, ServiceError, grpc};
 use sealwright_proto::sealwright::trust::v1::trust_material_server::{
@@ -13,17 +15,9 @@ use sealwright_proto::sealwright::trust::v1::{
 
 use crate::error::Error;
 use crate::kind::Kind;
-use crate::log::Log;
+use crate::shards::{Shard, ShardState, Shards};
 
-/// A log with what clients are told of it.
-#[derive(Debug, Clone)]
-pub(crate) struct Described {
-    pub(crate) log: Log,
-    pub(crate) url: String,
-    pub(crate) operator: String,
-}
-
-impl Described {
+impl Shard {
     async fn material(&self, challenge: &[u8]) -> Result<Material, Error> {
         let kind = match self.log.identity().kind {
             Kind::Rekor => MaterialKind::TransparencyLog,
@@ -35,7 +29,7 @@ impl Described {
             origin: self.log.identity().origin.clone(),
             operator: self.operator.clone(),
             public_key: self.log.key().public_key().spki_der().to_vec(),
-            valid_from: self.log.created(),
+            valid_from: self.valid_from(),
             ..Material::default()
         };
         let proof = self
@@ -49,12 +43,12 @@ impl Described {
 }
 
 /// The gRPC route.
-pub(crate) fn router(logs: Vec<Described>) -> Router {
-    grpc::mount(Router::new(), TrustMaterialServer::new(Rpc(logs.into())))
+pub(crate) fn router(shards: Shards) -> Router {
+    grpc::mount(Router::new(), TrustMaterialServer::new(Rpc(shards)))
 }
 
 #[derive(Debug, Clone)]
-struct Rpc(std::sync::Arc<[Described]>);
+struct Rpc(Shards);
 
 #[tonic::async_trait]
 impl TrustMaterial for Rpc {
@@ -67,8 +61,11 @@ impl TrustMaterial for Rpc {
             .accepted_challenge()
             .map_err(|message| ServiceError::new(Reason::MalformedRequest, message))?;
         let mut materials = Vec::new();
-        for log in self.0.iter() {
-            materials.push(log.material(challenge).await.map_err(ServiceError::from)?);
+        // Nobody here holds the key of an imported log; its operator brings it into the trust root by hand.
+        let own = |shard: &&Arc<Shard>| shard.gate.state() != ShardState::Imported;
+        for shard in self.0.all().iter().filter(own) {
+            let material = shard.material(challenge).await;
+            materials.push(material.map_err(ServiceError::from)?);
         }
         Ok(tonic::Response::new(DescribeResponse { materials }))
     }

@@ -15,6 +15,7 @@ use sealwright_tlog::Hash;
 use sealwright_tlog::tile::TileId;
 
 use crate::api::SignatureLogs;
+use crate::ct_api::CertificateLogs;
 use crate::log::Log;
 
 /// Media type of a certificate.
@@ -34,22 +35,22 @@ pub(crate) fn signature_routes(logs: &SignatureLogs) -> Router {
         .with_state(logs.clone())
 }
 
-/// Static reads of one certificate log, under its own prefix.
-pub(crate) fn certificate_routes(prefix: &str, log: &Log) -> Router {
+/// Static reads of all certificate logs of a listener, each under its own prefix.
+pub(crate) fn certificate_routes(logs: &CertificateLogs) -> Router {
     Router::new()
         .route(
-            &format!("{prefix}/checkpoint"),
+            "/ct/{name}/checkpoint",
             get(certificate_checkpoint).fallback(only_get),
         )
         .route(
-            &format!("{prefix}/tile/{{*tile}}"),
+            "/ct/{name}/tile/{*tile}",
             get(certificate_tile).fallback(only_get),
         )
         .route(
-            &format!("{prefix}/issuer/{{fingerprint}}"),
+            "/ct/{name}/issuer/{fingerprint}",
             get(issuer).fallback(only_get),
         )
-        .with_state(log.clone())
+        .with_state(logs.clone())
 }
 
 async fn only_get() -> ServiceError {
@@ -73,28 +74,31 @@ async fn signature_tile(
     tile(log, &path, request.headers()).await
 }
 
-async fn certificate_checkpoint(State(log): State<Log>) -> Response {
-    checkpoint(&log)
+async fn certificate_checkpoint(
+    State(logs): State<CertificateLogs>,
+    Path(name): Path<String>,
+) -> Result<Response, ServiceError> {
+    Ok(checkpoint(&logs.named(&name)?.log))
 }
 
 async fn certificate_tile(
-    State(log): State<Log>,
-    Path(path): Path<String>,
+    State(logs): State<CertificateLogs>,
+    Path((name, path)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, ServiceError> {
-    tile(&log, &path, &headers).await
+    tile(&logs.named(&name)?.log, &path, &headers).await
 }
 
 async fn issuer(
-    State(log): State<Log>,
-    Path(fingerprint): Path<String>,
+    State(logs): State<CertificateLogs>,
+    Path((name, fingerprint)): Path<(String, String)>,
 ) -> Result<Response, ServiceError> {
     let lower_case = fingerprint.bytes().all(|byte| !byte.is_ascii_uppercase());
     let bytes = hex::decode(&fingerprint).ok().filter(|_| lower_case);
     let fingerprint: Hash = bytes
         .and_then(|bytes| bytes.try_into().ok())
         .ok_or_else(|| malformed("An issuer is named by 64 lower-case hexadecimal digits"))?;
-    let certificate = log.issuer(&fingerprint).await?;
+    let certificate = logs.named(&name)?.log.issuer(&fingerprint).await?;
     Ok(host_http::immutable(host_http::bytes(
         StatusCode::OK,
         PKIX_CERT,

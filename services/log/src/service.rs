@@ -13,6 +13,7 @@ use sealwright_host::SharedClock;
 use sealwright_host::health::Check;
 use sealwright_host::metrics::Registry;
 use sealwright_pki::Certificate;
+use tokio::sync::Mutex;
 
 use crate::api::{self, SignatureLog, SignatureLogs};
 use crate::config::{Config, LogConfig};
@@ -22,11 +23,13 @@ use crate::entry::{ct, rekor};
 use crate::error::Error;
 use crate::identity::LogIdentity;
 use crate::kind::Kind;
+use crate::listing;
 use crate::log::Log;
-use crate::material::{self, Described};
+use crate::material;
 use crate::metrics::Metrics;
 use crate::options::EngineParts;
 use crate::read;
+use crate::shards::{Door, Gate, Shard, ShardState, Shards};
 
 /// Verifications that may wait for a processor, for each one that may run. At 60 us each, a thousand wait for 60 ms.
 const WAITING_PER_PROCESSOR: usize = 1024;
@@ -50,12 +53,49 @@ pub struct Deps {
     pub create: bool,
 }
 
-/// Every log of a process, open.
-#[derive(Debug, Default)]
+/// Every log of a process, open. Clones share them.
+#[derive(Debug, Clone)]
 pub struct LogService {
-    signature: Vec<SignatureLog>,
-    certificate: Vec<Arc<CertificateLog>>,
-    opened: Vec<Described>,
+    shards: Shards,
+    ground: Arc<Ground>,
+}
+
+/// What every log that is opened needs, the later ones too.
+#[derive(Debug)]
+struct Ground {
+    clock: SharedClock,
+    state: PathBuf,
+    ct_roots: Vec<Certificate>,
+    create: bool,
+    metrics: Metrics,
+    cpu: CpuPool,
+    /// The logs of the start are checked one by one; this many there are.
+    first: usize,
+    /// Held while a log is added, so that two that come at once see each other.
+    adding: Mutex<()>,
+}
+
+/// A log as its operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardStatus {
+    /// Short name.
+    pub name: String,
+    /// Which kind.
+    pub kind: Kind,
+    /// Origin of its checkpoints.
+    pub origin: String,
+    /// Base URL.
+    pub url: String,
+    /// What it does.
+    pub state: ShardState,
+    /// Entries in the newest checkpoint.
+    pub size: u64,
+    /// From when on its key may have signed, Unix seconds.
+    pub valid_from: i64,
+    /// SubjectPublicKeyInfo, DER.
+    pub public_key: Vec<u8>,
+    /// The log that it follows.
+    pub replaces: Option<String>,
 }
 
 impl LogService {
@@ -64,14 +104,32 @@ impl LogService {
     /// # Errors
     /// See [`Error`]'s first group. Two logs with the same name, origin, folder or key are refused.
     pub async fn open(config: Config, deps: Deps) -> Result<Self, Error> {
-        let planned = config
-            .logs
-            .into_iter()
-            .map(|config| plan(config, &deps))
-            .collect::<Result<Vec<_>, _>>()?;
-        require_distinct(&planned)?;
         let metrics = Metrics::register(&deps.registry);
-        let outcomes = join_all(planned.iter().map(|one| one.open(&deps, &metrics))).await;
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let ground = Ground {
+            clock: deps.clock,
+            state: deps.state,
+            ct_roots: deps.ct_roots,
+            create: deps.create,
+            metrics,
+            cpu: CpuPool::new(processors, processors * WAITING_PER_PROCESSOR),
+            first: config.logs.len(),
+            adding: Mutex::default(),
+        };
+        let signer = |name: &str| {
+            let found = deps.signers.iter().find(|(of, _)| of == name);
+            found.map(|(_, signer)| signer.clone())
+        };
+        let planned = config.logs.into_iter().map(|config| {
+            let signer = signer(&config.name);
+            ground.plan(config, signer)
+        });
+        let planned = planned.collect::<Result<Vec<_>, _>>()?;
+        for (position, own) in planned.iter().enumerate() {
+            let others = planned.iter().take(position).map(Planned::mark);
+            own.require_distinct(others)?;
+        }
+        let outcomes = join_all(planned.iter().map(|one| one.open(&ground))).await;
         if let Some(error) = outcomes
             .iter()
             .find_map(|outcome| outcome.as_ref().err())
@@ -80,128 +138,174 @@ impl LogService {
             join_all(outcomes.iter().flatten().map(Log::shutdown)).await;
             return Err(error);
         }
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let cpu = CpuPool::new(processors, processors * WAITING_PER_PROCESSOR);
-        let mut service = Self::default();
+        let shards = Shards::default();
         for (planned, log) in planned.into_iter().zip(outcomes.into_iter().flatten()) {
-            service.add(planned, log, cpu.clone());
+            shards.add(planned.shard(log, &ground));
         }
-        Ok(service)
+        Ok(Self {
+            shards,
+            ground: Arc::new(ground),
+        })
     }
 
-    fn add(&mut self, planned: Planned, log: Log, cpu: CpuPool) {
-        let Planned {
-            config,
-            admission,
-            roots,
-            ..
-        } = planned;
-        let max_request = config.max_request_bytes();
-        self.opened.push(Described {
-            log: log.clone(),
-            url: config.url.clone(),
-            operator: config.operator.clone(),
-        });
-        match config.kind {
-            Kind::Rekor => {
-                let (admission, duplicates) = (Arc::new(admission), config.duplicate_mode);
-                self.signature.push(SignatureLog {
-                    log,
-                    admission,
-                    duplicates,
-                    frozen: config.frozen,
-                    max_request,
-                    cpu,
-                });
-            }
-            Kind::Ct => self.certificate.push(Arc::new(CertificateLog::new(
-                log,
-                ct::Admission::new(roots),
-                &config,
-                cpu,
-            ))),
-        }
+    /// Opens one more log while the others serve.
+    ///
+    /// # Errors
+    /// As [`LogService::open`]; the logs that are open stay as they were.
+    pub async fn add(
+        &self,
+        config: LogConfig,
+        signer: Option<Arc<dyn Signer>>,
+    ) -> Result<(), Error> {
+        let _adding = self.ground.adding.lock().await;
+        let planned = self.ground.plan(config, signer)?;
+        let all = self.shards.all();
+        planned.require_distinct(all.iter().map(|shard| shard.mark()))?;
+        let log = planned.open(&self.ground).await?;
+        let shard = planned.shard(log, &self.ground);
+        tracing::info!(target: "audit", { log.name = shard.name(), log.origin = shard.log.identity().origin }, "log added");
+        self.shards.add(shard);
+        Ok(())
     }
 
-    /// The public routes, HTTP and gRPC, of all logs.
+    /// Lets a staged log take entries from `from` on, Unix seconds.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLog`].
+    pub fn accept_from(&self, name: &str, from: i64) -> Result<(), Error> {
+        self.shard(name)?.gate.open_from(from);
+        Ok(())
+    }
+
+    fn shard(&self, name: &str) -> Result<Arc<Shard>, Error> {
+        let found = self.shards.named(name);
+        found.ok_or_else(|| Error::NoSuchLog {
+            name: name.chars().take(100).collect(),
+        })
+    }
+
+    /// Every log, in the order in which they came.
+    pub fn status(&self) -> Vec<ShardStatus> {
+        self.shards
+            .all()
+            .iter()
+            .map(|shard| shard.status())
+            .collect()
+    }
+
+    /// The public routes, HTTP and gRPC, of all logs, also of those that come later.
     pub fn router(&self) -> Router {
-        let mut router = Router::new();
-        if !self.signature.is_empty() {
-            let logs = SignatureLogs::new(self.signature.clone());
-            router = router
-                .merge(api::router(&logs))
-                .merge(read::signature_routes(&logs));
-        }
-        if !self.certificate.is_empty() {
-            router = router.merge(ct_api::router(&CertificateLogs::new(
-                self.certificate.clone(),
-            )));
-        }
-        for one in &self.certificate {
-            let prefix = format!("/ct/{}", one.log.identity().name);
-            router = router.merge(read::certificate_routes(&prefix, &one.log));
-        }
-        router.layer(from_fn(keep_authority))
+        let (signature, certificate) = (
+            SignatureLogs::new(self.shards.clone()),
+            CertificateLogs::new(self.shards.clone()),
+        );
+        api::router(&signature)
+            .merge(read::signature_routes(&signature))
+            .merge(ct_api::router(&certificate))
+            .merge(read::certificate_routes(&certificate))
+            .merge(listing::router(
+                self.shards.clone(),
+                self.ground.clock.clone(),
+            ))
+            .layer(from_fn(keep_authority))
     }
 
     /// `sealwright.trust.v1.TrustMaterial`, for the trust service alone: to be served in the process or over an
     /// authenticated channel, never on a public listener.
     pub fn trust_material_router(&self) -> Router {
-        material::router(self.opened.clone())
+        material::router(self.shards.clone())
     }
 
     /// Methods for other services of the deployment: `sealwright.ct.v1.CertificateTransparency`, which takes submissions
     /// here whether the public may submit or not, and `sealwright.trust.v1.TrustMaterial`. To be served in the process or
     /// over an authenticated channel with an allow list, never on a public listener.
     pub fn internal_router(&self) -> Router {
-        let logs = CertificateLogs::new(self.certificate.clone());
+        let logs = CertificateLogs::new(self.shards.clone());
         self.trust_material_router()
             .merge(ct_api::internal_router(&logs))
             .layer(from_fn(keep_authority))
     }
 
     /// The open logs.
-    pub fn logs(&self) -> impl Iterator<Item = &Log> {
-        self.opened.iter().map(|one| &one.log)
+    pub fn logs(&self) -> impl Iterator<Item = Log> {
+        let all = self.shards.all();
+        (0..all.len()).filter_map(move |position| all.get(position).map(|shard| shard.log.clone()))
     }
 
-    /// Readiness: every log takes entries.
+    /// Readiness: every log that should take entries does.
     pub fn checks(&self) -> Vec<Check> {
-        let check = |log: &Log| {
-            let (name, log) = (format!("log.{}", log.identity().name), log.clone());
+        let all = self.shards.all();
+        let first = all.iter().take(self.ground.first).map(|shard| {
+            let (name, shard) = (format!("log.{}", shard.name()), shard.clone());
             Check::new(name, move || {
-                let condition = log
-                    .condition()
-                    .map_err(|error| error.reason().as_str_name().to_owned());
+                let condition = said(&shard);
                 async move { condition }
             })
-        };
-        self.logs().map(check).collect()
+        });
+        // One check stands for all logs that come while the process serves.
+        let (shards, known) = (self.shards.clone(), self.ground.first);
+        let later = Check::new("log.added", move || {
+            let all = shards.all();
+            let unwell = all.iter().skip(known).find_map(|shard| {
+                let words = said(shard).err()?;
+                Some(format!("{}: {words}", shard.name()))
+            });
+            async move { unwell.map_or(Ok(()), Err) }
+        });
+        first.chain([later]).collect()
     }
 
     /// Returns when a log has stopped for good, with its name and the cause: the process should end with an error.
     pub async fn stopped(&self) -> (String, String) {
-        let stops = self.logs().map(|log| {
-            let (name, mut fatal) = (log.identity().name.clone(), log.fatal());
-            Box::pin(async move {
-                let cause = fatal
-                    .wait_for(Option::is_some)
-                    .await
-                    .ok()
-                    .and_then(|cause| cause.clone());
-                (name, cause.unwrap_or_default())
-            })
-        });
-        let stops: Vec<_> = stops.collect();
-        if stops.is_empty() {
-            return std::future::pending().await;
+        let mut count = self.shards.count();
+        loop {
+            let all = self.shards.all();
+            let stops = all.iter().map(|shard| Box::pin(stop_of(shard.log.clone())));
+            let mut stops: Vec<_> = stops.collect();
+            if stops.is_empty() {
+                let _ = count.changed().await;
+                continue;
+            }
+            tokio::select! {
+                (stop, _, _) = select_all(&mut stops) => return stop,
+                _ = count.wait_for(|count| *count > all.len()) => {}
+            }
         }
-        select_all(stops).await.0
     }
 
     /// Writes what is queued, brings files up to date and releases the folders.
     pub async fn shutdown(self) {
-        join_all(self.opened.iter().map(|one| one.log.shutdown())).await;
+        join_all(self.logs().map(|log| async move { log.shutdown().await })).await;
+    }
+}
+
+fn said(shard: &Shard) -> Result<(), String> {
+    let condition = shard.condition();
+    condition.map_err(|error| error.reason().as_str_name().to_owned())
+}
+
+/// Waits until the log has stopped for good.
+async fn stop_of(log: Log) -> (String, String) {
+    let mut fatal = log.fatal();
+    let cause = fatal.wait_for(Option::is_some).await;
+    let cause = cause.ok().and_then(|cause| cause.clone());
+    (log.identity().name.clone(), cause.unwrap_or_default())
+}
+
+impl Shard {
+    fn status(&self) -> ShardStatus {
+        let identity = self.log.identity();
+        ShardStatus {
+            name: identity.name.clone(),
+            kind: identity.kind,
+            origin: identity.origin.clone(),
+            url: self.url.clone(),
+            state: self.gate.state(),
+            size: self.log.tree_head().size,
+            valid_from: self.valid_from(),
+            public_key: self.log.key().public_key().spki_der().to_vec(),
+            replaces: self.replaces.clone(),
+        }
     }
 }
 
@@ -220,78 +324,156 @@ struct Planned {
     config: LogConfig,
     identity: LogIdentity,
     dir: PathBuf,
-    signer: Arc<dyn Signer>,
+    /// Nothing for an imported log.
+    signer: Option<Arc<dyn Signer>>,
     admission: rekor::Admission,
     roots: Vec<Certificate>,
 }
 
-fn plan(config: LogConfig, deps: &Deps) -> Result<Planned, Error> {
-    let identity = config.identity()?;
-    let signer = deps
-        .signers
-        .iter()
-        .find(|(name, _)| *name == config.name)
-        .map(|(_, signer)| signer.clone());
-    let signer = signer.ok_or_else(|| config.unusable("it has no key"))?;
-    let dir = deps
-        .state
-        .join(config.dir.as_deref().unwrap_or(Path::new(&config.name)));
-    let mut admission = rekor::Admission {
-        legacy_dsse: config.legacy_dsse,
-        ..rekor::Admission::default()
-    };
-    if let Some(algorithms) = config.signature_algorithms()? {
-        admission.algorithms = algorithms;
+/// What no two logs may share.
+#[derive(Debug)]
+struct Mark {
+    name: String,
+    origin: String,
+    host: Option<String>,
+    dir: PathBuf,
+    key: Option<Vec<u8>>,
+}
+
+impl Shard {
+    fn mark(&self) -> Mark {
+        let identity = self.log.identity();
+        Mark {
+            name: identity.name.clone(),
+            origin: identity.origin.clone(),
+            host: (identity.kind == Kind::Rekor).then(|| self.host.clone()),
+            dir: self.dir.clone(),
+            key: Some(self.log.key().public_key().spki_der().to_vec()),
+        }
     }
-    let mut roots = config.load_roots(&deps.state)?;
-    roots.extend(deps.ct_roots.iter().cloned());
-    if config.kind == Kind::Ct && roots.is_empty() {
-        return Err(config.unusable("roots is empty, so that the log would take no certificate"));
+}
+
+impl Ground {
+    fn plan(&self, config: LogConfig, signer: Option<Arc<dyn Signer>>) -> Result<Planned, Error> {
+        let identity = config.identity()?;
+        if signer.is_none() && !config.imported {
+            return Err(config.unusable("it has no key"));
+        }
+        let dir = config.dir.as_deref().unwrap_or(Path::new(&config.name));
+        let dir = self.state.join(dir);
+        let mut admission = rekor::Admission {
+            legacy_dsse: config.legacy_dsse,
+            ..rekor::Admission::default()
+        };
+        if let Some(algorithms) = config.signature_algorithms()? {
+            admission.algorithms = algorithms;
+        }
+        let mut roots = config.load_roots(&self.state)?;
+        roots.extend(self.ct_roots.iter().cloned());
+        if config.kind == Kind::Ct && roots.is_empty() && !config.imported {
+            return Err(
+                config.unusable("roots is empty, so that the log would take no certificate")
+            );
+        }
+        Ok(Planned {
+            config,
+            identity,
+            dir,
+            signer,
+            admission,
+            roots,
+        })
     }
-    Ok(Planned {
-        config,
-        identity,
-        dir,
-        signer,
-        admission,
-        roots,
-    })
 }
 
 impl Planned {
-    async fn open(&self, deps: &Deps, metrics: &Metrics) -> Result<Log, Error> {
+    async fn open(&self, ground: &Ground) -> Result<Log, Error> {
+        let Some(signer) = &self.signer else {
+            return Err(self.config.unusable("it has no key"));
+        };
         let mut options = self.config.engine_options()?;
-        options.create |= deps.create;
+        options.create |= ground.create;
         let parts = EngineParts {
-            signer: self.signer.clone(),
-            clock: deps.clock.clone(),
-            metrics: metrics.clone(),
+            signer: signer.clone(),
+            clock: ground.clock.clone(),
+            metrics: ground.metrics.clone(),
             cosigner: None,
         };
         Log::open(&self.dir, self.identity.clone(), options, parts).await
     }
-}
 
-/// Two logs with one origin or one key could be taken for a fork of each other.
-fn require_distinct(planned: &[Planned]) -> Result<(), Error> {
-    for (position, own) in planned.iter().enumerate() {
-        for other in planned.iter().take(position) {
+    fn shard(self, log: Log, ground: &Ground) -> Shard {
+        let Self {
+            config,
+            dir,
+            admission,
+            roots,
+            ..
+        } = self;
+        let gate = Arc::new(Gate::new(&config, ground.clock.clone()));
+        let door = match config.kind {
+            Kind::Rekor => Door::Signature(Arc::new(SignatureLog {
+                log: log.clone(),
+                admission: Arc::new(admission),
+                duplicates: config.duplicate_mode,
+                gate: gate.clone(),
+                max_request: config.max_request_bytes(),
+                cpu: ground.cpu.clone(),
+            })),
+            Kind::Ct => Door::Certificate(Arc::new(CertificateLog::new(
+                log.clone(),
+                ct::Admission::new(roots),
+                &config,
+                gate.clone(),
+                ground.cpu.clone(),
+            ))),
+        };
+        Shard {
+            log,
+            host: config.host(),
+            dir,
+            url: config.url,
+            operator: config.operator,
+            replaces: config.replaces,
+            gate,
+            door,
+        }
+    }
+
+    fn mark(&self) -> Mark {
+        Mark {
+            name: self.identity.name.clone(),
+            origin: self.identity.origin.clone(),
+            host: (self.config.kind == Kind::Rekor).then(|| self.config.host()),
+            dir: self.dir.clone(),
+            key: self
+                .signer
+                .as_ref()
+                .map(|signer| signer.public_key().spki_der().to_vec()),
+        }
+    }
+
+    /// Two logs with one origin or one key could be taken for a fork of each other.
+    fn require_distinct(&self, others: impl Iterator<Item = Mark>) -> Result<(), Error> {
+        let own = self.mark();
+        for other in others {
             let shared = [
-                ("name", own.identity.name == other.identity.name),
-                ("origin", own.identity.origin == other.identity.origin),
+                ("name", own.name == other.name),
+                ("origin", own.origin == other.origin),
+                ("host", own.host.is_some() && own.host == other.host),
                 ("folder", own.dir == other.dir),
-                ("key", own.signer.public_key() == other.signer.public_key()),
+                ("key", own.key.is_some() && own.key == other.key),
             ];
             if let Some((what, _)) = shared.into_iter().find(|(_, same)| *same) {
                 let problem = format!(
                     "it has the same {what} as log {:?}; every log needs its own",
-                    other.identity.name
+                    other.name
                 );
-                return Err(own.config.unusable(problem));
+                return Err(self.config.unusable(problem));
             }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 #[cfg(test)]
