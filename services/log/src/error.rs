@@ -111,6 +111,64 @@ pub enum Error {
         missing: String,
     },
 
+    // Outside memory.
+    /// A mirror holds a larger tree with this log's signature: this log lost entries, or somebody else signs with its key.
+    #[error(
+        "mirror {mirror} holds {seen} entries signed by this log's key, this log has only {have}: its storage was rolled back, or somebody else signs with its key; run `sealwrightd restore`"
+    )]
+    MirrorAhead {
+        /// As it is configured.
+        mirror: String,
+        /// The size it holds.
+        seen: u64,
+        /// The size of the write-ahead log's last frame.
+        have: u64,
+    },
+    /// A mirror holds another tree with this log's signature.
+    #[error(
+        "mirror {mirror} holds another tree of {size} entries, signed by this log's key: the log was forked; run `sealwrightd restore`"
+    )]
+    MirrorForked {
+        /// As it is configured.
+        mirror: String,
+        /// The size it holds.
+        size: u64,
+    },
+    /// A mirror cannot be asked. It may be asked again later.
+    #[error("mirror {mirror}: {problem}")]
+    MirrorUnreachable {
+        /// As it is configured.
+        mirror: String,
+        /// Why not.
+        problem: String,
+    },
+    /// What a mirror gave is not the log's, or not what was asked for.
+    #[error("mirror {mirror}: {file}: {problem}")]
+    MirrorInvalid {
+        /// As it is configured.
+        mirror: String,
+        /// File, relative to the mirror.
+        file: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A log with `guard = "required"` does not start before all its outside memory has answered.
+    #[error(
+        "whether this log's storage is the newest cannot be told, and guard = \"required\": {missing}"
+    )]
+    GuardUnanswered {
+        /// Who did not answer, and why.
+        missing: String,
+    },
+    /// A restore was begun in the folder and did not end.
+    #[error(
+        "{} is being restored: run `sealwrightd restore` again, it goes on where it was", dir.display()
+    )]
+    RestoreUnfinished {
+        /// The log's folder.
+        dir: PathBuf,
+    },
+
     // Storage.
     /// The disk failed. In the writer this is fatal: the log stops, and recovers on the next start.
     #[error("{action} {file}: {source}")]

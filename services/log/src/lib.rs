@@ -5,6 +5,8 @@
 //! one listener. The mathematics and formats of logs are `sealwright-tlog`'s; nothing here verifies a bundle.
 
 mod api;
+mod attachments;
+mod bench;
 mod config;
 mod cosign;
 mod cpu;
@@ -13,6 +15,7 @@ mod dedup;
 pub mod disk;
 pub mod entry;
 mod error;
+mod frozen;
 mod fsck;
 mod head;
 mod identity;
@@ -22,6 +25,7 @@ mod listing;
 mod log;
 mod material;
 mod metrics;
+mod mirror;
 mod open;
 mod options;
 mod publisher;
@@ -35,6 +39,7 @@ mod tree;
 mod wal;
 
 pub use api::{DuplicateMode, parse_submission};
+pub use bench::{BenchPlan, BenchReport, Percentiles, Row as BenchRow, bench};
 pub use config::{Config, LogConfig};
 pub use cosign::{Alarm, CosignHead, Cosigner, Proofs, Round, WitnessMode};
 pub use ct_api::parse_chain;
@@ -44,6 +49,7 @@ pub use identity::LogIdentity;
 pub use kind::{BodyLeaf, CertificateLeaf, FinishedLeaf, Kind, Leaf, LeafFacts};
 pub use log::{Log, Receipt, TreeHead};
 pub use metrics::Metrics;
+pub use mirror::{LogKeys, Mirror, Signed};
 pub use options::{EngineOptions, EngineParts};
 pub use service::{Deps, LogService, ShardStatus};
 pub use shards::ShardState;
