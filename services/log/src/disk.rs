@@ -35,8 +35,25 @@ pub trait Disk: Debug + Send + Sync {
     /// folders. On failure some may have been written.
     fn put(&self, files: &[(String, Vec<u8>)]) -> io::Result<()>;
 
-    /// Writes `bytes` at `offset` of a file that is made if needed. Not durable, not atomic.
+    /// Writes `bytes` at `offset` of a file that is made if needed, as is its folder. Not durable, not atomic.
     fn write_at(&self, path: &str, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// At most `len` bytes of a file from `offset`, fewer where it ends before; `None` when there is no such file.
+    fn read_at(&self, path: &str, offset: u64, len: usize) -> io::Result<Option<Vec<u8>>> {
+        let Some(bytes) = self.read(path)? else {
+            return Ok(None);
+        };
+        let start = usize::try_from(offset).map_or(bytes.len(), |offset| offset.min(bytes.len()));
+        let end = start.saturating_add(len).min(bytes.len());
+        Ok(Some(bytes[start..end].to_vec()))
+    }
+
+    /// Makes durable what [`Disk::write_at`] wrote to a file, and its name. After an error nothing is known of it, as in
+    /// [`Segment::sync`].
+    fn sync_file(&self, path: &str) -> io::Result<()> {
+        let bytes = self.read(path)?.ok_or(ErrorKind::NotFound)?;
+        self.put(&[(path.to_owned(), bytes)])
+    }
 
     /// Removes a file, or a folder with all it holds; it need not exist. Not durable.
     fn remove(&self, path: &str) -> io::Result<()>;
@@ -193,12 +210,44 @@ impl Disk for FileDisk {
     }
 
     fn write_at(&self, path: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(self.path(path))?;
+        let path = self.path(path);
+        let open = || {
+            OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(&path)
+        };
+        let file = open().or_else(|error| match (error.kind(), path.parent()) {
+            (ErrorKind::NotFound, Some(folder)) => make_folder(folder).and_then(|()| open()),
+            _ => Err(error),
+        })?;
         file.write_all_at(bytes, offset)
+    }
+
+    fn read_at(&self, path: &str, offset: u64, len: usize) -> io::Result<Option<Vec<u8>>> {
+        let file = match File::open(self.path(path)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        let mut bytes = vec![0; len];
+        let mut have = 0;
+        while have < len {
+            match file.read_at(&mut bytes[have..], offset + have as u64) {
+                Ok(0) => break,
+                Ok(count) => have += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        bytes.truncate(have);
+        Ok(Some(bytes))
+    }
+
+    fn sync_file(&self, path: &str) -> io::Result<()> {
+        let path = self.path(path);
+        File::open(&path)?.sync_data()?;
+        path.parent().map_or(Ok(()), sync_folder)
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
@@ -334,6 +383,21 @@ mod tests {
         disk.remove("public").unwrap();
         disk.remove("public").unwrap();
         assert_eq!(disk.list("public/tile/0").unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_file_written_in_pieces_is_read_in_pieces() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = FileDisk::open(folder.path()).unwrap();
+        assert!(disk.sync_file("new/file").is_err());
+        disk.write_at("new/file", 0, b"abc").unwrap();
+        disk.write_at("new/file", 3, b"defg").unwrap();
+        disk.sync_file("new/file").unwrap();
+        let read = |offset, len| disk.read_at("new/file", offset, len).unwrap();
+        assert_eq!(read(2, 3), Some(b"cde".to_vec()));
+        assert_eq!(read(5, 100), Some(b"fg".to_vec()));
+        assert_eq!(read(100, 1), Some(Vec::new()));
+        assert_eq!(disk.read_at("new/none", 0, 1).unwrap(), None);
     }
 
     #[test]
