@@ -17,6 +17,7 @@ use sealwright_host::run::shutdown_signal;
 use sealwright_host::telemetry::{self, LogFormat, Telemetry, TelemetryConfig};
 
 use crate::apart::{ApartPlan, init_apart};
+use crate::bench::{Bench, bench};
 use crate::config::{self, CONFIG_FILE, Role};
 use crate::demo::demo;
 use crate::doctor::doctor;
@@ -96,6 +97,11 @@ enum Command {
         /// The instance
         #[arg(long)]
         dir: PathBuf,
+    },
+    /// Measure what this machine can do
+    Bench {
+        #[command(subcommand)]
+        what: Bench,
     },
 }
 
@@ -307,6 +313,10 @@ async fn run(command: Command) -> anyhow::Result<()> {
             writeln!(std::io::stdout(), "{}", report.trim_end())?;
             ensure!(status == 200, "{url} answers {status}");
             Ok(())
+        }
+        Command::Bench { what } => {
+            let _telemetry = quiet()?;
+            bench(what, SystemClock::shared(), &mut std::io::stdout()).await
         }
         Command::Fsck { dir } => fsck(&dir, &mut std::io::stdout()),
         Command::Doctor { dir } => {

@@ -11,6 +11,7 @@
 
 pub mod apart;
 mod assemble;
+mod bench;
 pub mod cli;
 pub mod config;
 mod console;
