@@ -15,6 +15,7 @@ const FILES: &[&str] = &[
     "io/intoto/envelope.proto",
     "sealwright/ct/v1/ct.proto",
     "sealwright/error/v1/error.proto",
+    "sealwright/log/v1/control.proto",
     "sealwright/log/v1/log.proto",
     "sealwright/timestamp/v1/timestamp.proto",
     "sealwright/trust/v1/trust.proto",
@@ -31,6 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .compile_well_known_types(true)
         .extern_path(".google.protobuf", "::pbjson_types")
         .bytes(".google.api.HttpBody.data")
+        .bytes(".sealwright.log.v1.Tile.data")
         .compile_fds(descriptors)?;
 
     // Bundles and log requests are refused when they hold a field that we do not know: a verdict or a receipt must

@@ -20,7 +20,8 @@ use tonic::{Request, Response as GrpcResponse, Status as GrpcStatus};
 use crate::disk::read_optional;
 use crate::error::Error;
 use crate::repository::{Change, is_servable_target, servable_metadata, targets_dir};
-use crate::service::{Activation, EntryStatus, RoleStatus, Shared, Staged, Status};
+use crate::service::{Activation, ByHand, EntryStatus, RoleStatus, Shared, Staged, Status};
+use crate::succession::ForeignLog;
 
 /// Seconds for which a cache may keep a file that gets replaced. Half a minute keeps a burst of clients off the disk,
 /// and is nothing against the hours for which a timestamp is believed.
@@ -126,9 +127,15 @@ impl Trust for Control {
     }
 
     async fn stage(&self, request: Request<wire::StageRequest>) -> Answer<wire::StageResponse> {
-        let staged = match request.into_inner().material {
-            Some(material) => self.shared.stage(&material).await,
-            None => self.shared.gather().await,
+        let request = request.into_inner();
+        let foreign = request.foreign_logs.iter().map(ForeignLog::admit);
+        let by_hand = ByHand {
+            foreign: foreign.collect::<Result<_, _>>().map_err(refuse)?,
+            successions: request.successions.into_iter().map(Into::into).collect(),
+        };
+        let staged = match request.material {
+            Some(material) => self.shared.stage(&material, &by_hand).await,
+            None => self.shared.gather(&by_hand).await,
         };
         Ok(stage_response(staged.map_err(refuse)?))
     }
@@ -257,5 +264,7 @@ fn entry_to_wire(status: EntryStatus) -> wire::Entry {
         published_at: status.published_at.unwrap_or(0),
         usable_from: status.usable_from.unwrap_or(0),
         activated_at: status.activated_at.unwrap_or(0),
+        service_from: status.service_from.unwrap_or(0),
+        service_until: status.service_until.unwrap_or(0),
     }
 }

@@ -101,6 +101,15 @@ impl Documents {
 
     /// Whether the material was new.
     fn admit(&mut self, material: &Material, addition: &Addition<'_>) -> Result<bool, Error> {
+        let new = self.is_new(material, addition.operator)?;
+        if new {
+            self.push(material, addition);
+        }
+        Ok(new)
+    }
+
+    /// Whether the material is not there yet, and may come.
+    pub(crate) fn is_new(&self, material: &Material, operator: &str) -> Result<bool, Error> {
         let refuse = |fault| Error::Material {
             subject: material.to_string(),
             fault,
@@ -108,7 +117,7 @@ impl Documents {
         let id = material.id();
         let entries = self.entries();
         if let Some(known) = entries.iter().find(|entry| entry.id == id) {
-            return match known.same_service(material, addition.operator) {
+            return match known.same_service(material, operator) {
                 true => Ok(false),
                 false => Err(refuse(MaterialFault::Changed)),
             };
@@ -126,8 +135,16 @@ impl Documents {
         if let Some(other) = logs.find(|entry| is_log && entry.origin == material.origin) {
             return Err(refuse(MaterialFault::OriginReused(other.to_string())));
         }
-        self.push(material, addition);
         Ok(true)
+    }
+
+    pub(crate) fn push_log(&mut self, material: &Material, default_operator: &str) {
+        let root = &mut self.trusted_root;
+        let logs = match material.kind {
+            Kind::CtLog => &mut root.ctlogs,
+            _ => &mut root.tlogs,
+        };
+        logs.push(log(material, default_operator));
     }
 
     fn push(&mut self, material: &Material, addition: &Addition<'_>) {
@@ -139,8 +156,7 @@ impl Documents {
             Kind::TimestampAuthority => root
                 .timestamp_authorities
                 .push(authority(material, addition.operator)),
-            Kind::TransparencyLog => root.tlogs.push(log(material, addition.operator)),
-            Kind::CtLog => root.ctlogs.push(log(material, addition.operator)),
+            Kind::TransparencyLog | Kind::CtLog => self.push_log(material, addition.operator),
         }
         let start = addition.services_from.unwrap_or(0).max(material.valid_from);
         let config = &mut self.signing_config;
@@ -228,7 +244,7 @@ impl Documents {
         ))
     }
 
-    fn end_orphaned_service(&mut self, entry: &Entry, end: i64) {
+    pub(crate) fn end_orphaned_service(&mut self, entry: &Entry, end: i64) {
         let live = |other: &Entry| {
             other.kind == entry.kind
                 && other.url == entry.url
@@ -255,7 +271,7 @@ impl Documents {
         }
     }
 
-    fn for_entry(&mut self, id: &str, act: impl Fn(&mut Option<common::TimeRange>)) {
+    pub(crate) fn for_entry(&mut self, id: &str, act: impl Fn(&mut Option<common::TimeRange>)) {
         let root = &mut self.trusted_root;
         for log in root.tlogs.iter_mut().chain(&mut root.ctlogs) {
             if log_entry_id(log) == id
@@ -272,7 +288,7 @@ impl Documents {
         }
     }
 
-    fn entry(&self, id: &str) -> Result<Entry, Error> {
+    pub(crate) fn entry(&self, id: &str) -> Result<Entry, Error> {
         let found = self.entries().into_iter().find(|entry| entry.id == id);
         found.ok_or_else(|| Error::UnknownEntry { id: id.to_owned() })
     }
@@ -312,7 +328,7 @@ impl Documents {
     }
 
     /// Services whose use needs trusted keys; identity providers need none.
-    fn services(&self) -> impl Iterator<Item = &Service> {
+    pub(crate) fn services(&self) -> impl Iterator<Item = &Service> {
         let config = &self.signing_config;
         config
             .ca_urls
@@ -609,17 +625,17 @@ fn timestamp(seconds: i64) -> Timestamp {
     Timestamp { seconds, nanos: 0 }
 }
 
-fn start_of(range: Option<&common::TimeRange>) -> i64 {
+pub(crate) fn start_of(range: Option<&common::TimeRange>) -> i64 {
     let start = range.and_then(|range| range.start.as_ref());
     start.map_or(0, |start| start.seconds)
 }
 
-fn end_of(range: Option<&common::TimeRange>) -> Option<i64> {
+pub(crate) fn end_of(range: Option<&common::TimeRange>) -> Option<i64> {
     let end = range.and_then(|range| range.end.as_ref());
     end.map(|end| end.seconds)
 }
 
-fn set_end(range: &mut Option<common::TimeRange>, end: i64) {
+pub(crate) fn set_end(range: &mut Option<common::TimeRange>, end: i64) {
     range.get_or_insert_default().end = Some(timestamp(end));
 }
 

@@ -104,6 +104,16 @@ pub enum Error {
         /// Unix seconds.
         earliest: i64,
     },
+    /// One log cannot follow another.
+    #[error("{new} cannot follow {old}: {why}")]
+    NoSuccession {
+        /// The entry that was to end.
+        old: String,
+        /// The entry that was to follow.
+        new: String,
+        /// What is in the way.
+        why: &'static str,
+    },
     /// A break-glass removal needs a reason.
     #[error("a removal needs a reason, which is kept")]
     ReasonMissing,
@@ -226,6 +236,7 @@ impl Error {
             Self::Tuf(_)
             | Self::WouldDrop { .. }
             | Self::BadEnd { .. }
+            | Self::NoSuccession { .. }
             | Self::ReasonMissing
             | Self::NobodyToAsk
             | Self::StaleStage { .. }

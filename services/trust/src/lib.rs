@@ -24,6 +24,7 @@ mod metrics;
 mod repository;
 mod service;
 mod state;
+mod succession;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +37,7 @@ pub use documents::{Documents, Entry, SIGNING_CONFIG, SIGNING_CONFIG_REKOR_V2, T
 pub use error::{Error, MaterialFault};
 pub use material::{CHALLENGE_LENGTH, Kind, Material, Service, collect};
 pub use service::{Activation, Deps, EntryStatus, RoleStatus, Staged, Status, Trust};
+pub use succession::{ForeignLog, Succession};
 
 /// `[trust]`. Unknown keys are refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

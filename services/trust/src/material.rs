@@ -248,9 +248,7 @@ fn check_sizes(offered: &wire::Material) -> Result<(), MaterialFault> {
             "URL or origin of more than 2048 bytes",
         ));
     }
-    if offered.operator.len() > MAX_OPERATOR || offered.operator.chars().any(char::is_control) {
-        return Err(MaterialFault::Operator);
-    }
+    check_operator(&offered.operator)?;
     let long = |certificate: &[u8]| certificate.len() > MAX_CERTIFICATE;
     if offered.chain.len() > MAX_CHAIN || offered.chain.iter().any(|c| long(c.as_ref())) {
         return Err(MaterialFault::TooLarge(
@@ -260,8 +258,15 @@ fn check_sizes(offered: &wire::Material) -> Result<(), MaterialFault> {
     Ok(())
 }
 
+pub(crate) fn check_operator(operator: &str) -> Result<(), MaterialFault> {
+    if operator.len() > MAX_OPERATOR || operator.chars().any(char::is_control) {
+        return Err(MaterialFault::Operator);
+    }
+    Ok(())
+}
+
 /// The key types that every published client verifies (specs, "clients in the wild").
-fn check_key_type(kind: Kind, found: KeyType) -> Result<(), MaterialFault> {
+pub(crate) fn check_key_type(kind: Kind, found: KeyType) -> Result<(), MaterialFault> {
     let accepted = match kind {
         Kind::TransparencyLog => match found {
             KeyType::Ed25519 | KeyType::EcP256 => return Ok(()),
@@ -299,7 +304,7 @@ fn check_proof(
 
 /// Origins follow from URLs and are compared as text, so that a URL in another spelling could hide that two logs share
 /// one.
-fn parse_url(text: &str) -> Result<Url, MaterialFault> {
+pub(crate) fn parse_url(text: &str) -> Result<Url, MaterialFault> {
     let url = Url::parse(text).map_err(|_| MaterialFault::Url)?;
     let plain = url.username().is_empty()
         && url.password().is_none()
@@ -321,7 +326,7 @@ fn parse_url(text: &str) -> Result<Url, MaterialFault> {
 
 /// Two published clients derive a signature log's origin from its URL as the host without the port; a CT log's origin
 /// is its submission prefix without the scheme.
-fn check_origin(kind: Kind, url: &Url, origin: &str) -> Result<(), MaterialFault> {
+pub(crate) fn check_origin(kind: Kind, url: &Url, origin: &str) -> Result<(), MaterialFault> {
     let expected = match kind {
         Kind::TransparencyLog => url.host_str().unwrap_or_default().to_owned(),
         Kind::CtLog => {

@@ -24,6 +24,7 @@ use crate::material::{CHALLENGE_LENGTH, Service, admit_all, collect, silent};
 use crate::metrics::Metrics;
 use crate::repository::{Lifetimes, Online, Publication, Repository, is_due};
 use crate::state::{Removal, StagedFile, State};
+use crate::succession::{ForeignLog, Succession};
 
 /// What a staged renewal of the targets metadata changes.
 const RENEWAL: &str = "renews the targets metadata";
@@ -86,6 +87,13 @@ pub struct RoleStatus {
     pub expires: i64,
 }
 
+/// What an operator adds to a staged change, beside what the services say of themselves.
+#[derive(Debug, Default)]
+pub(crate) struct ByHand {
+    pub(crate) successions: Vec<Succession>,
+    pub(crate) foreign: Vec<ForeignLog>,
+}
+
 /// How far an entry has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
@@ -110,6 +118,21 @@ pub struct EntryStatus {
     pub usable_from: Option<i64>,
     /// Unix seconds.
     pub activated_at: Option<i64>,
+    /// From when on signers are sent to it; nothing where they never are. Unix seconds.
+    pub service_from: Option<i64>,
+    /// Until when. Unix seconds.
+    pub service_until: Option<i64>,
+}
+
+impl EntryStatus {
+    fn with_service(self, documents: &Documents) -> Self {
+        let times = documents.service_times(&self.entry.url);
+        Self {
+            service_from: times.map(|(from, _)| from),
+            service_until: times.and_then(|(_, until)| until),
+            ..self
+        }
+    }
 }
 
 /// A change that waits for signatures.
@@ -306,7 +329,7 @@ impl Trust {
     /// # Errors
     /// [`Error::Material`] with the first fault.
     pub async fn stage(&self, material: &wire::MaterialFile) -> Result<Option<Staged>, Error> {
-        self.shared.stage(material).await
+        self.shared.stage(material, &ByHand::default()).await
     }
 
     /// As [`Trust::stage`], with what the services named by [`Trust::ask`] say of themselves.
@@ -314,7 +337,23 @@ impl Trust {
     /// # Errors
     /// [`Error::NobodyToAsk`], [`Error::Unreachable`]; as [`Trust::stage`].
     pub async fn gather(&self) -> Result<Option<Staged>, Error> {
-        self.shared.gather().await
+        self.shared.gather(&ByHand::default()).await
+    }
+
+    /// As [`Trust::gather`], and logs that follow others, and logs of others.
+    ///
+    /// # Errors
+    /// As [`Trust::gather`]; [`Error::UnknownEntry`], [`Error::NoSuccession`].
+    pub async fn gather_with(
+        &self,
+        successions: Vec<Succession>,
+        foreign: Vec<ForeignLog>,
+    ) -> Result<Option<Staged>, Error> {
+        let by_hand = ByHand {
+            successions,
+            foreign,
+        };
+        self.shared.gather(&by_hand).await
     }
 
     /// Stages the published documents as they are, to renew the targets metadata.
@@ -524,6 +563,7 @@ impl Shared {
     pub(crate) async fn stage(
         &self,
         material: &wire::MaterialFile,
+        by_hand: &ByHand,
     ) -> Result<Option<Staged>, Error> {
         let now = self.clock.unix();
         let mut inner = self.inner.lock().await;
@@ -536,13 +576,19 @@ impl Shared {
         let base = published
             .map(|published| published.documents.clone())
             .unwrap_or_default();
-        let (next, changes) = base.extend(&Addition {
+        let (mut next, mut changes) = base.extend(&Addition {
             materials: &materials,
             oidc_urls: &self.config.oidc_urls,
             operator: &self.config.operator,
             now,
             services_from: waits.then(|| now.saturating_add(wait)),
         })?;
+        for foreign in &by_hand.foreign {
+            next.admit_foreign(foreign, &self.config.operator, &mut changes)?;
+        }
+        for succession in &by_hand.successions {
+            next.succeed(succession, now, &mut changes)?;
+        }
         let changes = if !changes.is_empty() {
             changes
         } else if self.targets_due(&inner, now) {
@@ -555,13 +601,13 @@ impl Shared {
     }
 
     /// Asks the services of the deployment, and stages what is new.
-    pub(crate) async fn gather(&self) -> Result<Option<Staged>, Error> {
+    pub(crate) async fn gather(&self, by_hand: &ByHand) -> Result<Option<Staged>, Error> {
         let services = self.services();
         if services.is_empty() {
             return Err(Error::NobodyToAsk);
         }
         let material = collect(&services, self.challenge().await?).await?;
-        self.stage(&material).await
+        self.stage(&material, by_hand).await
     }
 
     fn services(&self) -> Vec<Service> {
@@ -1011,7 +1057,8 @@ fn staged_view(inner: &Inner) -> Result<Option<Staged>, Error> {
 
 /// Published entries first, then those that are only staged.
 fn entry_statuses(inner: &Inner) -> Result<Vec<EntryStatus>, Error> {
-    let published = published_documents(inner).unwrap_or_default().entries();
+    let documents = published_documents(inner).unwrap_or_default();
+    let published = documents.entries();
     let mut statuses: Vec<EntryStatus> = published
         .iter()
         .map(|entry| {
@@ -1026,7 +1073,10 @@ fn entry_statuses(inner: &Inner) -> Result<Vec<EntryStatus>, Error> {
                 published_at: steps.map(|steps| steps.published_at),
                 usable_from: steps.map(|steps| steps.usable_from),
                 activated_at,
+                service_from: None,
+                service_until: None,
             }
+            .with_service(&documents)
         })
         .collect();
     let Some(staged) = inner.state.staged() else {
@@ -1042,12 +1092,17 @@ fn entry_statuses(inner: &Inner) -> Result<Vec<EntryStatus>, Error> {
     let documents = Documents::parse(file(crate::TRUSTED_ROOT), file(crate::SIGNING_CONFIG))?;
     let new = documents.entries().into_iter();
     let new = new.filter(|entry| !published.iter().any(|known| known.id == entry.id));
-    statuses.extend(new.map(|entry| EntryStatus {
-        entry,
-        activation: Activation::Staged,
-        published_at: None,
-        usable_from: None,
-        activated_at: None,
+    statuses.extend(new.map(|entry| {
+        let status = EntryStatus {
+            entry,
+            activation: Activation::Staged,
+            published_at: None,
+            usable_from: None,
+            activated_at: None,
+            service_from: None,
+            service_until: None,
+        };
+        status.with_service(&documents)
     }));
     Ok(statuses)
 }

@@ -1500,6 +1500,7 @@ async fn operators_work_over_grpc_and_the_public_does_not() {
     let staged = client
         .stage(wire::StageRequest {
             material: Some(material.clone()),
+            ..Default::default()
         })
         .await;
     let staged = staged.unwrap().into_inner().staged.unwrap();
@@ -1542,6 +1543,7 @@ async fn operators_work_over_grpc_and_the_public_does_not() {
     let again = client
         .stage(wire::StageRequest {
             material: Some(material),
+            ..Default::default()
         })
         .await
         .unwrap();
@@ -1552,6 +1554,7 @@ async fn operators_work_over_grpc_and_the_public_does_not() {
     let refused = client
         .stage(wire::StageRequest {
             material: Some(forged),
+            ..Default::default()
         })
         .await
         .unwrap_err();
