@@ -8,7 +8,7 @@
 //! Up to the intent a client that hangs up stops the work. From then on the work runs in a task of its own and reaches
 //! a recorded end, so that the journal says of every precertificate what became of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use sealwright_crypto::{Algorithm, PublicKey, Signer, random_bytes};
 use sealwright_host::{SharedClock, reason, telemetry};
@@ -48,7 +48,8 @@ pub(crate) struct Authority {
     pub(crate) permitted: Vec<Algorithm>,
     /// The issuing certificate first, the root last.
     pub(crate) chain: Vec<Certificate>,
-    pub(crate) ct: CtLog,
+    /// The log that precertificates go to. A request stays with the one that it began with.
+    pub(crate) ct: RwLock<Arc<CtLog>>,
     pub(crate) journal: Journal,
     pub(crate) metrics: Metrics,
 }
@@ -186,9 +187,10 @@ impl Authority {
         let started = Instant::now();
         let mut chain = vec![precertificate.certificate()];
         chain.extend(&self.chain);
-        let timestamp = self.ct.add_pre_chain(&chain).await.map_err(Refusal::Ct)?;
+        let ct = self.ct();
+        let timestamp = ct.add_pre_chain(&chain).await.map_err(Refusal::Ct)?;
         self.metrics.phase("ct", started.elapsed());
-        let verified = precertificate.verify_timestamp(&timestamp, self.ct.key());
+        let verified = precertificate.verify_timestamp(&timestamp, ct.key());
         verified.map_err(|error| Refusal::Ct(CtFault::Unverified(error)))?;
         self.check_time(&timestamp).map_err(Refusal::Ct)?;
 
@@ -198,6 +200,14 @@ impl Authority {
             .map_err(Refusal::Issuance)?;
         let certificate = permit.sign(signer).await.map_err(Refusal::Issuance)?;
         Ok((certificate, timestamp))
+    }
+
+    /// The log that certificates go to now.
+    pub(crate) fn ct(&self) -> Arc<CtLog> {
+        self.ct
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn check_time(&self, timestamp: &SignedCertificateTimestamp) -> Result<(), CtFault> {

@@ -18,7 +18,7 @@ mod possession;
 mod start;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::Router;
 use sealwright_crypto::Signer;
@@ -108,7 +108,7 @@ impl Ca {
             issuer,
             signer,
             chain,
-            ct,
+            ct: RwLock::new(Arc::new(ct)),
             metrics,
         };
         let shared = Shared {
@@ -133,6 +133,19 @@ impl Ca {
     /// authenticated channel, never on a public listener.
     pub fn trust_material_router(&self) -> Router {
         api::trust_material_router(self.shared.clone())
+    }
+
+    /// Sends precertificates to another log from now on. Requests under way stay with the log that they began with, so the
+    /// old one must go on taking entries for as long as a request may take.
+    pub fn use_log(&self, log: CtLog) {
+        let place = log.place().to_owned();
+        *self
+            .shared
+            .authority
+            .ct
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(log);
+        tracing::info!(target: "audit", { ct.log = place }, "certificates go to another log");
     }
 
     /// The chain, the issuing certificate first.
@@ -199,14 +212,12 @@ impl Shared {
         let Some(root) = self.authority.chain.last() else {
             return Ok(());
         };
-        self.authority.ct.check_root(root).await.map_err(|fault| {
+        let ct = self.authority.ct();
+        ct.check_root(root).await.map_err(|fault| {
             tracing::debug!(%fault, "the certificate log is not usable");
             match fault {
                 error::CtFault::RootNotAccepted => fault.to_string(),
-                _ => format!(
-                    "the certificate log {} cannot be asked",
-                    self.authority.ct.place()
-                ),
+                _ => format!("the certificate log {} cannot be asked", ct.place()),
             }
         })
     }
