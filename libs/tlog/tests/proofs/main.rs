@@ -1,6 +1,10 @@
 //! Merkle proofs against the recursive definitions of RFC 6962 section 2.1, on trees and with faults chosen at random.
 //!
 //! The oracles here share no line with the crate: they split a tree as the RFC does and hash with nothing but SHA-256.
+//! In [`others`] the oracles are published crates, in [`c2sp`] the examples of the specifications.
+
+mod c2sp;
+mod others;
 
 use proptest::prelude::*;
 use sealwright_crypto::sha256_concat;
