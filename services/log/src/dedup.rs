@@ -1,252 +1,239 @@
-//! Which entries the log has already: exact, over the whole log, in memory.
+//! Which entries the log has already: exact, over the whole log, with 1.6 bytes of memory an entry.
 //!
-//! An entry costs one or two map slots of 16 bytes (19 to 37 bytes each with the map's slack): its identity, and in a
-//! certificate log its leaf hash too, for `get-proof-by-hash`. The map holds the first eight bytes of each hash. They are
-//! a hint, never an answer: whoever finds a candidate compares the stored entry, so that a ground-out collision of eight
-//! bytes makes nobody's entry pass for another's.
+//! An entry is in flight, or known, or new. The known ones are found by a 64-bit [`key`](key) of their identity, and in a
+//! certificate log by one of their leaf hash too, for `get-proof-by-hash`. The newest are in a map in memory
+//! ([`volatile`]); all others are in sorted files that never change, the [runs](run), of whose keys a [`filter`] in memory
+//! rules out nearly all that are unknown. So a new entry costs no read, nearly always, and a known one costs one of 4 KiB
+//! and one of its bundle. A key is a hint, never an answer: whoever finds a candidate compares the stored entry.
 //!
-//! The hints of every full bundle are kept in `dedup.idx`, in index order with a checksum a bundle, so that a start reads
-//! 8 (or 16) bytes an entry instead of every entry. The file is derived: a missing or damaged block is made again.
+//! What makes it exact is one lock, the intake's. Under it an entry goes from flight into the map when its batch is
+//! durable, and whole units of the map go over to a new run set. Files are read without the lock: a [`Reading`] belongs to
+//! one run set, and when another one covers more entries by the time its answer comes back, the rest is read too
+//! ([`Checked`]). Between that comparison and the entry's place in the queue the lock is not let go.
+//!
+//! # The life of a key
+//!
+//! 1. The sequencer makes a batch durable, and the entry's keys go into the map.
+//! 2. The publisher puts bundles and tiles into files. When all of a unit's entries are there, it writes a run of them,
+//!    syncs it, and puts it in the place of the unit ([`compact`]).
+//! 3. Four neighbouring runs of one size are merged into one, a part in each round of the publisher. The old files go when
+//!    the last reader has let go of them.
+//! 4. A start reads filters and fences of the runs, and the leaf hashes of the entries behind the last one ([`load`]).
+//!
+//! Runs follow from the tree: one that is missing, damaged, or made with another secret is made again. That a run is
+//! there proves on the other hand that its entries were once durable, so that a start refuses a write-ahead log that ends
+//! before the runs do.
 
-use std::collections::HashMap;
+pub(crate) mod compact;
+mod filter;
+pub(crate) mod key;
+pub(crate) mod load;
+pub(crate) mod run;
+#[cfg(test)]
+mod tests;
+mod volatile;
+
+use std::sync::Arc;
 
 use sealwright_tlog::Hash;
-use sealwright_tlog::tile::TILE_WIDTH;
 
-/// The maps are split by the first byte, so that growing one moves a small part only.
-const SHARDS: usize = 256;
-/// Makes the checksum of a block of zeros, which a crash can leave, a wrong one.
-const CRC_SEED: u32 = 0x5EA1_0001;
-const CRC_BYTES: usize = 4;
+use crate::dedup::key::{Family, Keyed};
+use crate::dedup::run::Run;
+pub(crate) use crate::dedup::volatile::Unit;
+use crate::dedup::volatile::Volatile;
+use crate::disk::Disk;
+use crate::error::Error;
 
-/// The hints of one entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Hints {
-    pub(crate) identity: u64,
-    pub(crate) leaf_hash: u64,
-}
-
-impl Hints {
-    pub(crate) fn new(identity: &Hash, leaf_hash: &Hash) -> Self {
-        Self {
-            identity: hint(identity),
-            leaf_hash: hint(leaf_hash),
-        }
-    }
-}
-
-fn hint(hash: &Hash) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = *hash;
-    u64::from_be_bytes([a, b, c, d, e, f, g, h])
-}
-
-/// From hint to the indexes that may have it.
+/// All runs at one time.
 #[derive(Debug)]
-struct HintMap {
-    shards: Vec<HashMap<u64, u64>>,
-    /// Second and further indexes of the same hint: there are none unless somebody makes them.
-    more: HashMap<u64, Vec<u64>>,
+pub(crate) struct RunSet {
+    /// Entries below have all their keys in these runs. The number also tells sets apart as far as it matters: two sets that
+    /// cover the same entries find the same ones.
+    pub(crate) covered: u64,
+    /// For each family its runs, oldest first, without a gap.
+    pub(crate) families: Vec<Vec<Arc<Run>>>,
 }
 
-impl HintMap {
-    fn new() -> Self {
+impl RunSet {
+    pub(crate) fn empty(families: usize) -> Self {
         Self {
-            shards: (0..SHARDS).map(|_| HashMap::new()).collect(),
-            more: HashMap::new(),
+            covered: 0,
+            families: vec![Vec::new(); families],
         }
     }
 
-    fn insert(&mut self, hint: u64, index: u64) {
-        let shard = &mut self.shards[(hint >> 56) as usize];
-        if let Some(first) = shard.get(&hint) {
-            if *first != index {
-                self.more.entry(hint).or_default().push(index);
-            }
-            return;
-        }
-        shard.insert(hint, index);
+    pub(crate) fn of(&self, family: Family) -> &[Arc<Run>] {
+        self.families
+            .get(family.position())
+            .map(Vec::as_slice)
+            .unwrap_or_default()
     }
 
-    fn candidates(&self, hint: u64) -> Vec<u64> {
-        let first = self.shards[(hint >> 56) as usize].get(&hint);
-        let more = self.more.get(&hint).map(Vec::as_slice).unwrap_or_default();
-        first.into_iter().chain(more).copied().collect()
+    /// The runs that may hold the key and reach beyond `checked`.
+    fn hits(&self, family: Family, key: u64, checked: u64) -> Vec<Arc<Run>> {
+        let runs = self.of(family).iter();
+        runs.filter(|run| run.id.end > checked && run.may_hold(key))
+            .cloned()
+            .collect()
+    }
+
+    /// Bytes in memory.
+    pub(crate) fn weight(&self) -> usize {
+        self.all().map(|run| run.weight()).sum()
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Run>> {
+        self.families.iter().flatten()
     }
 }
 
-/// The index of all sequenced entries.
+/// Runs that have to be read before it is said whether an entry is known.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    covered: u64,
+    key: u64,
+    hits: Vec<Arc<Run>>,
+}
+
+impl Reading {
+    /// Indexes of entries that may have what was looked up, ascending. Reads files, so it is not for the threads of the
+    /// runtime.
+    ///
+    /// [`Error::Corrupt`] names a run that is not what was written. The publisher makes it again in its next round.
+    pub(crate) fn read(&self, disk: &dyn Disk) -> Result<Vec<u64>, Error> {
+        let mut indexes = Vec::new();
+        for run in &self.hits {
+            indexes.extend(run.read(disk, self.key)?);
+        }
+        Ok(indexes)
+    }
+
+    /// How many runs are read.
+    pub(crate) fn runs(&self) -> usize {
+        self.hits.len()
+    }
+}
+
+/// What was found out about an entry between two offers.
+#[derive(Debug, Default)]
+pub(crate) struct Checked {
+    /// Entries below are not this one, apart from candidates that are still to be compared.
+    covered: u64,
+    /// Candidates that turned out to be other entries.
+    refuted: Vec<u64>,
+}
+
+impl Checked {
+    /// The entry at `index` is another one.
+    pub(crate) fn refute(&mut self, index: u64) {
+        self.refuted.push(index);
+    }
+
+    /// All that `reading` found was another entry.
+    pub(crate) fn done(&mut self, reading: &Reading) {
+        self.covered = reading.covered;
+    }
+}
+
+/// What is known of a key under the lock.
+pub(crate) enum Lookup {
+    /// Runs have to be read first.
+    Read(Reading),
+    /// These entries, in memory, may be it; no others are.
+    Candidates(Vec<u64>),
+}
+
+/// Everything that is known of all durable entries.
 #[derive(Debug)]
 pub(crate) struct Index {
-    identities: HintMap,
-    /// Only where leaf hash and identity differ.
-    leaf_hashes: Option<HintMap>,
+    keyed: Keyed,
+    families: &'static [Family],
+    volatile: Volatile,
+    runs: Arc<RunSet>,
 }
 
 impl Index {
-    pub(crate) fn new(identity_is_leaf_hash: bool) -> Self {
+    /// Nothing but what the runs hold.
+    pub(crate) fn new(keyed: Keyed, families: &'static [Family], runs: RunSet) -> Self {
         Self {
-            identities: HintMap::new(),
-            leaf_hashes: (!identity_is_leaf_hash).then(HintMap::new),
+            keyed,
+            families,
+            volatile: Volatile::new(families.len(), runs.covered),
+            runs: Arc::new(runs),
         }
     }
 
-    pub(crate) fn insert(&mut self, hints: Hints, index: u64) {
-        self.identities.insert(hints.identity, index);
-        if let Some(leaf_hashes) = &mut self.leaf_hashes {
-            leaf_hashes.insert(hints.leaf_hash, index);
-        }
+    pub(crate) fn keyed(&self) -> &Keyed {
+        &self.keyed
     }
 
-    /// Indexes of entries that may have this identity, in the order they were logged.
-    pub(crate) fn by_identity(&self, identity: &Hash) -> Vec<u64> {
-        self.identities.candidates(hint(identity))
+    pub(crate) fn families(&self) -> &'static [Family] {
+        self.families
     }
 
-    /// Indexes of entries that may have this leaf hash.
-    pub(crate) fn by_leaf_hash(&self, leaf_hash: &Hash) -> Vec<u64> {
-        self.leaf_hashes
-            .as_ref()
-            .unwrap_or(&self.identities)
-            .candidates(hint(leaf_hash))
-    }
-}
-
-/// The form of `dedup.idx`.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct IndexFile {
-    identity_is_leaf_hash: bool,
-}
-
-impl IndexFile {
-    /// Its name in the log's folder.
-    pub(crate) const NAME: &str = "dedup.idx";
-
-    pub(crate) fn new(identity_is_leaf_hash: bool) -> Self {
-        Self {
-            identity_is_leaf_hash,
-        }
+    pub(crate) fn runs(&self) -> &Arc<RunSet> {
+        &self.runs
     }
 
-    fn entry_bytes(self) -> usize {
-        if self.identity_is_leaf_hash { 8 } else { 16 }
+    /// Adds an entry with its keys, from [`keys`].
+    pub(crate) fn insert(&mut self, keys: &[u64], index: u64) {
+        self.volatile.insert(keys, index);
     }
 
-    fn block_bytes(self) -> usize {
-        usize::from(TILE_WIDTH) * self.entry_bytes() + CRC_BYTES
-    }
-
-    /// Where the block of a bundle begins.
-    pub(crate) fn offset(self, bundle: u64) -> u64 {
-        bundle * self.block_bytes() as u64
-    }
-
-    /// The block of a full bundle.
-    pub(crate) fn encode(self, bundle: u64, hints: &[Hints]) -> Vec<u8> {
-        let mut block = Vec::with_capacity(self.block_bytes());
-        for hint in hints {
-            block.extend(hint.identity.to_le_bytes());
-            if !self.identity_is_leaf_hash {
-                block.extend(hint.leaf_hash.to_le_bytes());
+    /// What has to be read or compared before an entry with this key counts as new.
+    pub(crate) fn look_up(&self, key: u64, checked: &Checked) -> Lookup {
+        if checked.covered < self.runs.covered {
+            let hits = self.runs.hits(Family::Identity, key, checked.covered);
+            if !hits.is_empty() {
+                return Lookup::Read(self.reading(key, hits));
             }
         }
-        block.extend(checksum(bundle, &block).to_le_bytes());
-        block
+        let mut candidates = self.volatile.candidates(Family::Identity, key);
+        candidates.retain(|index| !checked.refuted.contains(index));
+        Lookup::Candidates(candidates)
     }
 
-    /// The hints of a bundle from the whole file; `None` when its block is missing or damaged.
-    pub(crate) fn decode(self, bundle: u64, file: &[u8]) -> Option<Vec<Hints>> {
-        let start = usize::try_from(self.offset(bundle)).ok()?;
-        let block = file.get(start..start.checked_add(self.block_bytes())?)?;
-        let (hints, crc) = block.split_last_chunk::<CRC_BYTES>()?;
-        if u32::from_le_bytes(*crc) != checksum(bundle, hints) {
-            return None;
-        }
-        let words: Vec<u64> = hints
-            .as_chunks::<8>()
-            .0
-            .iter()
-            .map(|word| u64::from_le_bytes(*word))
-            .collect();
-        if self.identity_is_leaf_hash {
-            return Some(
-                words
-                    .iter()
-                    .map(|word| Hints {
-                        identity: *word,
-                        leaf_hash: *word,
-                    })
-                    .collect(),
-            );
-        }
-        Some(
-            words
-                .as_chunks::<2>()
-                .0
-                .iter()
-                .map(|[identity, leaf_hash]| Hints {
-                    identity: *identity,
-                    leaf_hash: *leaf_hash,
-                })
-                .collect(),
+    /// Where entries with this leaf hash may be: in memory, and in runs that have to be read.
+    pub(crate) fn by_leaf_hash(&self, leaf_hash: &Hash) -> (Vec<u64>, Reading) {
+        let family = Family::of_leaf_hashes(self.families.len());
+        let key = self.keyed.key(leaf_hash);
+        let hits = self.runs.hits(family, key, 0);
+        (
+            self.volatile.candidates(family, key),
+            self.reading(key, hits),
         )
     }
-}
 
-fn checksum(bundle: u64, hints: &[u8]) -> u32 {
-    crc32c::crc32c_append(
-        crc32c::crc32c_append(CRC_SEED, &bundle.to_le_bytes()),
-        hints,
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn hash(first: u8, last: u8) -> Hash {
-        let mut hash = [first; 32];
-        hash[31] = last;
-        hash
-    }
-
-    #[test]
-    fn entries_with_the_same_first_bytes_are_all_candidates() {
-        let mut index = Index::new(false);
-        index.insert(Hints::new(&hash(1, 1), &hash(9, 1)), 10);
-        index.insert(Hints::new(&hash(1, 2), &hash(9, 2)), 11);
-        index.insert(Hints::new(&hash(2, 1), &hash(8, 1)), 12);
-        index.insert(Hints::new(&hash(2, 1), &hash(8, 1)), 12);
-        assert_eq!(index.by_identity(&hash(1, 7)), [10, 11]);
-        assert_eq!(index.by_leaf_hash(&hash(9, 7)), [10, 11]);
-        assert_eq!(index.by_identity(&hash(2, 1)), [12]);
-        assert_eq!(index.by_identity(&hash(3, 1)), Vec::<u64>::new());
-    }
-
-    #[test]
-    fn a_damaged_or_missing_block_is_noticed() {
-        for same in [true, false] {
-            let form = IndexFile::new(same);
-            let hints: Vec<Hints> = (0..256)
-                .map(|i| Hints {
-                    identity: i,
-                    leaf_hash: if same { i } else { 1000 + i },
-                })
-                .collect();
-            let mut file = [form.encode(0, &hints), form.encode(1, &hints)].concat();
-            assert_eq!(form.decode(1, &file), Some(hints.clone()));
-            assert_eq!(form.decode(2, &file), None);
-            file.truncate(file.len() - 1);
-            assert_eq!(form.decode(1, &file), None);
-            file[100] ^= 1;
-            assert_eq!(form.decode(0, &file), None);
-            assert_eq!(form.decode(0, &vec![0; file.len()]), None);
-            assert_eq!(
-                form.decode(
-                    1,
-                    &[form.encode(0, &hints), form.encode(0, &hints)].concat()
-                ),
-                None
-            );
+    fn reading(&self, key: u64, hits: Vec<Arc<Run>>) -> Reading {
+        Reading {
+            covered: self.runs.covered,
+            key,
+            hits,
         }
+    }
+
+    /// Units that lie below `end` as a whole, and the index of the first one's first entry.
+    pub(crate) fn full_units(&self, end: u64) -> (u64, Vec<Arc<Unit>>) {
+        self.volatile.full_units(end)
+    }
+
+    /// Puts another run set in the place of the present one, and gives up the units that it covers.
+    pub(crate) fn install(&mut self, runs: Arc<RunSet>) -> Vec<Arc<Unit>> {
+        self.runs = runs;
+        self.volatile.release(self.runs.covered)
+    }
+}
+
+/// The keys of an entry, one for each family.
+pub(crate) fn keys(
+    keyed: &Keyed,
+    families: &[Family],
+    identity: &Hash,
+    leaf_hash: &Hash,
+) -> [u64; 2] {
+    let identity = keyed.key(identity);
+    match families {
+        [_] => [identity, identity],
+        _ => [identity, keyed.key(leaf_hash)],
     }
 }

@@ -75,6 +75,11 @@ pub struct Metrics {
     publish_seconds: Histograms<LogLabel>,
     lag_seconds: Histograms<LogLabel>,
     lag_entries: Family<LogLabel, Gauge>,
+    known_probes: Family<LogLabel, Counter>,
+    known_reads: Family<LogLabel, Counter>,
+    known_false_reads: Family<LogLabel, Counter>,
+    known_runs: Family<LogLabel, Gauge>,
+    known_bytes: Family<LogLabel, Gauge>,
     verification_wait_seconds: Histograms<LaneLabel>,
     verification_seconds: Histograms<LaneLabel>,
     verification_refusals: Family<LaneLabel, Counter>,
@@ -105,6 +110,21 @@ impl Metrics {
             &self.refusals,
         );
         put("log_batches", "Batches made durable", &self.batches);
+        put(
+            "log_known_probes",
+            "Look-ups among the known entries",
+            &self.known_probes,
+        );
+        put(
+            "log_known_reads",
+            "Files of known entries that were read, because their filter said that they may hold the key",
+            &self.known_reads,
+        );
+        put(
+            "log_known_false_reads",
+            "Files of known entries that were read and did not hold the key",
+            &self.known_false_reads,
+        );
         let put = |name, help, metric: &Family<LogLabel, Gauge>| {
             registry.register(name, help, metric.clone());
         };
@@ -119,6 +139,12 @@ impl Metrics {
             &self.queue_entries,
         );
         put("log_queue_bytes", "Their bytes", &self.queue_bytes);
+        put("log_known_runs", "Files of known entries", &self.known_runs);
+        put(
+            "log_known_bytes",
+            "Memory that their filters and fences take",
+            &self.known_bytes,
+        );
         put(
             "log_publish_lag_entries",
             "Durable entries that the public checkpoint file does not cover yet",
@@ -214,6 +240,11 @@ impl Metrics {
             publish_seconds: histogram(&self.publish_seconds),
             lag_seconds: histogram(&self.lag_seconds),
             lag_entries: self.lag_entries.get_or_create(&label).clone(),
+            known_probes: self.known_probes.get_or_create(&label).clone(),
+            known_reads: self.known_reads.get_or_create(&label).clone(),
+            known_false_reads: self.known_false_reads.get_or_create(&label).clone(),
+            known_runs: self.known_runs.get_or_create(&label).clone(),
+            known_bytes: self.known_bytes.get_or_create(&label).clone(),
         }
     }
 
@@ -252,6 +283,11 @@ impl Default for Metrics {
             publish_seconds: histograms(duration_buckets),
             lag_seconds: histograms(duration_buckets),
             lag_entries: Family::default(),
+            known_probes: Family::default(),
+            known_reads: Family::default(),
+            known_false_reads: Family::default(),
+            known_runs: Family::default(),
+            known_bytes: Family::default(),
             verification_wait_seconds: histograms(short_duration_buckets),
             verification_seconds: histograms(short_duration_buckets),
             verification_refusals: Family::default(),
@@ -278,6 +314,11 @@ pub(crate) struct LogMetrics {
     publish_seconds: Histogram,
     lag_seconds: Histogram,
     lag_entries: Gauge,
+    pub(crate) known_probes: Counter,
+    known_reads: Counter,
+    known_false_reads: Counter,
+    known_runs: Gauge,
+    known_bytes: Gauge,
 }
 
 impl LogMetrics {
@@ -319,6 +360,19 @@ impl LogMetrics {
     pub(crate) fn published(&self, took: Duration, lag: Duration) {
         self.publish_seconds.observe(took.as_secs_f64());
         self.lag_seconds.observe(lag.as_secs_f64());
+    }
+
+    /// Files of known entries were read, and so many of them held the key.
+    pub(crate) fn known_read(&self, files: usize, holding: usize) {
+        self.known_reads.inc_by(files as u64);
+        self.known_false_reads
+            .inc_by(files.saturating_sub(holding) as u64);
+    }
+
+    /// How many files of known entries there are, and the bytes of memory they take.
+    pub(crate) fn known_runs(&self, files: usize, bytes: usize) {
+        self.known_runs.set(count(files as u64));
+        self.known_bytes.set(count(bytes as u64));
     }
 
     /// How many durable entries the public checkpoint file does not cover.
