@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::post;
-use http::header::HOST;
+use http::header::{ACCEPT, HOST};
 use http::{HeaderName, HeaderValue, StatusCode};
 use sealwright_crypto::base64;
 use sealwright_host::http as host_http;
@@ -23,13 +23,16 @@ use sealwright_proto::rekor::v2::{
 };
 use sealwright_tlog::entry::{API_VERSION, HASHEDREKORD_KIND, VerifierMaterial};
 use sealwright_tlog::tile::TileId;
+use sealwright_tlog::{Note, TlogProof};
 use serde::Deserialize;
 
 use crate::cpu::CpuPool;
+use crate::encoding::weighted;
 use crate::entry::rekor::{Admission, Submission, Verifier};
 use crate::kind::BodyLeaf;
 use crate::log::{Log, Receipt};
 use crate::read::tile_id;
+use crate::reader::{BodyKind, Reader};
 use crate::shards::{Gate, Shards};
 
 /// Path of the write door.
@@ -97,7 +100,7 @@ impl SignatureLogs {
 }
 
 /// `host:port` and `[v6]:port` without the port.
-fn without_port(authority: &str) -> &str {
+pub(crate) fn without_port(authority: &str) -> &str {
     match authority.rsplit_once(':') {
         Some((host, port))
             if !host.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) =>
@@ -134,20 +137,52 @@ async fn create_entry(
     let submission = parse_submission(&body)?;
     drop(body);
     let receipt = log.create_entry(submission).await?;
-    Ok(created(&log, &receipt))
+    created(&log, &receipt, prefers_text(&parts.headers))
+}
+
+/// Whether the client would rather have the offline proof as text than the entry as JSON. It has to say so: many clients
+/// send `application/json, text/plain, */*` without meaning it.
+fn prefers_text(headers: &http::HeaderMap) -> bool {
+    let lists = headers.get_all(ACCEPT).into_iter();
+    let ranges = lists
+        .filter_map(|list| list.to_str().ok())
+        .flat_map(|list| list.split(','))
+        .map(weighted);
+    let (mut text, mut json) = (0.0_f32, 0.0_f32);
+    for (range, weight) in ranges {
+        if range.eq_ignore_ascii_case("text/plain") {
+            text = weight;
+        } else if range.eq_ignore_ascii_case(host_http::JSON) {
+            json = weight;
+        }
+    }
+    text > json
 }
 
 /// 201, the only status that clients take for success, for new and for existing entries.
-fn created(log: &SignatureLog, receipt: &Receipt) -> Response {
-    let body = entry_json(receipt, &log.log.key().log_id());
-    let mut response =
-        host_http::no_store(host_http::bytes(StatusCode::CREATED, host_http::JSON, body));
+fn created(log: &SignatureLog, receipt: &Receipt, as_text: bool) -> Result<Response, ServiceError> {
+    let (media_type, body) = if as_text {
+        (host_http::TEXT, offline_proof(receipt)?)
+    } else {
+        let kind = BodyKind::made_here();
+        let log_id = log.log.key().log_id();
+        (host_http::JSON, entry_json(receipt, &log_id, &kind))
+    };
+    let response = host_http::bytes(StatusCode::CREATED, media_type, body);
+    let mut response = host_http::no_store(response);
     if receipt.duplicate {
         let headers = response.headers_mut();
         headers.insert(X_LOG_INDEX, HeaderValue::from(receipt.index));
         headers.insert(X_LOG_DUPLICATE, HeaderValue::from_static("true"));
     }
-    response.into_response()
+    Ok(response)
+}
+
+/// The receipt as C2SP tlog-proof.
+fn offline_proof(receipt: &Receipt) -> Result<String, ServiceError> {
+    let note = Note::parse(receipt.checkpoint.as_bytes()).map_err(ServiceError::internal)?;
+    let proof = TlogProof::new(receipt.index, receipt.proof.clone(), note);
+    Ok(proof.map_err(ServiceError::internal)?.to_string())
 }
 
 impl SignatureLog {
@@ -173,8 +208,8 @@ impl SignatureLog {
     }
 
     async fn tile(&self, id: TileId) -> Result<HttpBody, ServiceError> {
-        let tile = self.log.tile(id).await?;
-        Ok(http_body(host_http::OCTETS, tile.bytes))
+        let tile = Reader::of(&self.log).tile(id).await?;
+        Ok(http_body(host_http::OCTETS, tile))
     }
 }
 
@@ -187,9 +222,9 @@ fn conflict(index: u64) -> ServiceError {
 }
 
 /// The JSON of a TransparencyLogEntry with every field spelled out, as clients have come to expect: 64-bit numbers are
-/// strings, there is no time and no promise. Written by hand: it is on the way of every entry, and all its values but the
-/// checkpoint need no escaping.
-fn entry_json(receipt: &Receipt, log_id: &[u8; 32]) -> String {
+/// strings, there is no time and no promise. Written by hand: it is on the way of every entry, and few of its values need
+/// escaping.
+pub(crate) fn entry_json(receipt: &Receipt, log_id: &[u8; 32], kind: &BodyKind) -> String {
     let mut json =
         String::with_capacity(1024 + receipt.stored.len() * 4 / 3 + receipt.proof.len() * 48);
     let index = receipt.index.to_string();
@@ -201,13 +236,13 @@ fn entry_json(receipt: &Receipt, log_id: &[u8; 32]) -> String {
         &base64::encode(log_id),
     ]);
     put(&[
-        r#""},"kindVersion":{"kind":""#,
-        HASHEDREKORD_KIND,
-        r#"","version":""#,
-        API_VERSION,
+        r#""},"kindVersion":{"kind":"#,
+        &escaped(&kind.kind),
+        r#","version":"#,
+        &escaped(&kind.version),
     ]);
     put(&[
-        r#""},"integratedTime":"0","inclusionPromise":null,"inclusionProof":{"logIndex":""#,
+        r#"},"integratedTime":"0","inclusionPromise":null,"inclusionProof":{"logIndex":""#,
         &index,
     ]);
     put(&[
@@ -224,14 +259,18 @@ fn entry_json(receipt: &Receipt, log_id: &[u8; 32]) -> String {
             "\"",
         ]);
     }
-    let checkpoint = serde_json::Value::from(receipt.checkpoint.as_str()).to_string();
     put(&[
         r#"],"checkpoint":{"envelope":"#,
-        &checkpoint,
+        &escaped(&receipt.checkpoint),
         r#"}},"canonicalizedBody":""#,
     ]);
     put(&[&base64::encode(&receipt.stored), r#""}"#]);
     json
+}
+
+/// A JSON string.
+fn escaped(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
 }
 
 fn entry_message(receipt: Receipt, log_id: &[u8; 32]) -> TransparencyLogEntry {
@@ -339,21 +378,20 @@ fn http_body(content_type: &str, data: bytes::Bytes) -> HttpBody {
     }
 }
 
+/// The host that a gRPC request asks, with its port.
+pub(crate) fn authority_of<T>(request: &tonic::Request<T>) -> Option<&str> {
+    let authority = request.extensions().get::<http::uri::Authority>();
+    let host = || request.metadata().get(HOST.as_str())?.to_str().ok();
+    authority.map(http::uri::Authority::as_str).or_else(host)
+}
+
 /// The gRPC service over all logs.
 #[derive(Debug, Clone)]
 struct Rpc(SignatureLogs);
 
 impl Rpc {
     fn log<T>(&self, request: &tonic::Request<T>) -> Result<Arc<SignatureLog>, tonic::Status> {
-        let authority = request
-            .extensions()
-            .get::<http::uri::Authority>()
-            .map(http::uri::Authority::as_str);
-        let host = request
-            .metadata()
-            .get(HOST.as_str())
-            .and_then(|host| host.to_str().ok());
-        Ok(self.0.by_host(authority.or(host))?)
+        Ok(self.0.by_host(authority_of(request))?)
     }
 }
 
@@ -424,6 +462,35 @@ mod tests {
     }
 
     #[test]
+    fn text_is_given_to_those_who_prefer_it() {
+        let prefers = |accept: &'static str| {
+            prefers_text(&http::HeaderMap::from_iter([(
+                ACCEPT,
+                HeaderValue::from_static(accept),
+            )]))
+        };
+        for text in [
+            "text/plain",
+            "Text/Plain; q=0.2",
+            "text/plain, */*",
+            "application/json;q=0.5, text/plain",
+        ] {
+            assert!(prefers(text), "{text}");
+        }
+        for json in [
+            "",
+            "*/*",
+            "text/*",
+            "application/json, text/plain, */*",
+            "text/plain;q=0",
+            "text/plain;q=x",
+        ] {
+            assert!(!prefers(json), "{json}");
+        }
+        assert!(!prefers_text(&http::HeaderMap::new()));
+    }
+
+    #[test]
     fn the_json_is_the_message_with_every_field() {
         let receipt = Receipt {
             index: 5,
@@ -434,9 +501,11 @@ mod tests {
             proof: vec![[3; 32], [4; 32]],
             checkpoint: "127.0.0.1\n6\nAgIC=\n\n\u{2014} 127.0.0.1 \"quoted\"\\\n".to_owned(),
             stored: bytes::Bytes::from_static(b"{\"body\":1}"),
+            attachment: bytes::Bytes::new(),
+            attachment: Bytes::new(),
             duplicate: false,
         };
-        let json = entry_json(&receipt, &[9; 32]);
+        let json = entry_json(&receipt, &[9; 32], &BodyKind::made_here());
         let value: serde_json::Value = serde_json::from_str(&json).expect("JSON");
         assert_eq!(value["logIndex"], "5");
         assert_eq!(value["integratedTime"], "0");
@@ -449,6 +518,7 @@ mod tests {
                 ..receipt
             },
             &[9; 32],
+            &BodyKind::made_here(),
         );
         assert!(
             alone.contains(r#""hashes":[],"#),

@@ -37,6 +37,7 @@ use crate::cpu::CpuPool;
 use crate::entry::ct::{Admission, Admitted, Submitted};
 use crate::kind::CertificateLeaf;
 use crate::log::{Log, Receipt};
+use crate::reader::malformed;
 use crate::shards::{Door, Gate, Shards};
 
 /// Most entries in one answer of `get-entries`: a full data tile.
@@ -498,13 +499,6 @@ impl CertificateLog {
             "tree size {tree_size} is not between 1 and {size}, the size of the log"
         )))
     }
-}
-
-fn malformed(message: String) -> ServiceError {
-    ServiceError::new(
-        Reason::MalformedRequest,
-        format!("The request cannot be answered: {message}"),
-    )
 }
 
 type Parameters<T> = Result<Query<T>, QueryRejection>;

@@ -25,6 +25,7 @@ use crate::identity::LogIdentity;
 use crate::kind::Kind;
 use crate::listing;
 use crate::log::Log;
+use crate::log_api;
 use crate::material;
 use crate::metrics::Metrics;
 use crate::options::EngineParts;
@@ -203,6 +204,7 @@ impl LogService {
             .merge(read::signature_routes(&signature))
             .merge(ct_api::router(&certificate))
             .merge(read::certificate_routes(&certificate))
+            .merge(log_api::router(&self.shards))
             .merge(listing::router(
                 self.shards.clone(),
                 self.ground.clock.clone(),

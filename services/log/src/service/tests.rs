@@ -1,5 +1,7 @@
 //! Claims about the logs as their clients see them: every door, good input and bad.
 
+mod reads;
+
 use std::sync::Arc;
 
 use axum::Router;
