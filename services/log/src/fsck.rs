@@ -1,27 +1,34 @@
-//! Checks every hash of a log from its leaves to its checkpoint.
+//! Checks every hash of a log from its leaves to its checkpoint, and puts right what can be put right.
 //!
-//! Reads a folder whose log is not open, or a copy of one; changes nothing. It goes on after a fault where it can, and
-//! names the file of each.
+//! Works on a folder whose log is not open, or a copy of one. It goes on after a fault where it can, names the file of each,
+//! and keeps one tile a level in memory, however large the log is. Without [`FsckOptions::repair`] it changes nothing.
 
-use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use sealwright_crypto::{PublicKey, base64, sha256};
+use sealwright_crypto::{PublicKey, base64};
+use sealwright_tlog::edge::FullTile;
 use sealwright_tlog::hash::merkle_tree_hash;
-use sealwright_tlog::tile::{TILE_HEIGHT, TILE_WIDTH, TileId, TileKind, changed_tiles, parse_tile};
-use sealwright_tlog::{Hash, NoteKey};
+use sealwright_tlog::tile::{TILE_HEIGHT, TILE_WIDTH, TileId, TileKind, parse_tile};
+use sealwright_tlog::{Checkpoint, Hash, NoteKey, RightEdge};
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
 
-use crate::dedup::{Hints, IndexFile};
+use crate::check::{Fault, Known, Sources, Walk, put_aside, replace};
 use crate::disk::{Disk, FileDisk};
 use crate::error::Error;
+use crate::head::{HeadRow, HeadStore as _, SqliteHead};
 use crate::identity::{IDENTITY_FILE, IdentityRecord};
-use crate::kind::{Kind, LeafFacts};
-use crate::recover::{self, public_checkpoint};
-use crate::tree::{PUBLIC, Tree, public_path};
+use crate::kind::Kind;
+use crate::mirror::Mirror;
+use crate::open::{LOCK_FILE, STATE_FILE};
+use crate::publisher::CHECKPOINT_FILE;
+use crate::recover::{self, Recovered, public_checkpoint};
+use crate::tree::{Overlay, Snapshot, StoredLeaf, public_path};
+use crate::wal::{self, ChecksumKey};
 
 /// What a check found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Report {
     /// Origin of the log.
     pub origin: String,
@@ -29,103 +36,463 @@ pub struct Report {
     pub size: u64,
     /// Entries whose bundle, leaf hash and path to the root were checked.
     pub entries: u64,
-    /// Tile files that were compared.
+    /// Full tile files that were compared.
     pub tiles: u64,
     /// Everything that is wrong; empty for a sound log.
     pub faults: Vec<Fault>,
 }
 
-/// One thing that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// File, relative to the log's folder.
-    pub file: String,
-    /// What is wrong with it.
-    pub problem: String,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.file, self.problem)
-    }
-}
-
 impl Report {
-    /// True when nothing is wrong.
+    /// True when nothing is wrong, or nothing is any more.
     pub fn is_sound(&self) -> bool {
-        self.faults.is_empty()
+        self.faults.iter().all(|fault| fault.repaired.is_some())
     }
 
-    fn fault(&mut self, file: impl Into<String>, problem: impl Into<String>) {
+    pub(crate) fn fault(&mut self, file: impl Into<String>, problem: impl Into<String>) {
         self.faults.push(Fault {
             file: file.into(),
             problem: problem.into(),
+            repaired: None,
         });
     }
 }
 
-/// Checks the log in `dir`. Blocks; a large log takes as long as reading it.
+/// How to check.
+#[derive(Debug, Clone, Default)]
+pub struct FsckOptions {
+    /// Put a right file in the place of a wrong one, where one can be found that leads to the signed root. The wrong one is
+    /// kept as `FILE.damaged-<time>`.
+    pub repair: bool,
+    /// Where else files may be found, beside the log's own folder.
+    pub mirrors: Vec<Mirror>,
+    /// The time, Unix seconds.
+    pub now: i64,
+}
+
+/// Checks the log in `dir`. Blocks; a large log takes as long as reading it. `state.db` is not looked at.
 ///
 /// Fails when the folder cannot be read at all or holds no log; a fault in the log is in the report.
 pub fn fsck(dir: &Path) -> Result<Report, Error> {
-    if !dir.join(IDENTITY_FILE).exists() {
-        return Err(Error::NotALog {
-            dir: dir.to_owned(),
-        });
-    }
-    let disk = FileDisk::open(dir)
-        .map_err(|error| Error::disk("opening", dir.display().to_string(), error))?;
-    fsck_on(Arc::new(disk), dir)
+    Fsck::of(dir, &FsckOptions::default())?.run(&|_| {})
 }
 
-fn fsck_on(disk: Arc<dyn Disk>, dir: &Path) -> Result<Report, Error> {
-    let record = IdentityRecord::read(&*disk)?.ok_or(Error::NotALog {
-        dir: dir.to_owned(),
-    })?;
-    let key = log_key(&record)?;
-    let mut report = Report {
-        origin: record.origin.clone(),
-        ..Report::default()
-    };
-    // The same reading as at a start: write-ahead log, chain, roots, signatures, edge, public checkpoint.
-    let recovered = match recover::read(&disk, record.kind, &key, record.checksum_key()?, None) {
-        Ok(recovered) => recovered,
-        Err(error @ (Error::Corrupt { .. } | Error::RolledBack { .. } | Error::Forked { .. })) => {
-            report.fault(file_of(&error), error.to_string());
-            // Files can be judged by the public checkpoint even where the write-ahead log cannot be read.
-            if let Ok(Some(checkpoint)) = public_checkpoint(&*disk, &key) {
-                check_files(
-                    &*disk,
-                    record.kind,
-                    checkpoint.size,
-                    checkpoint.root,
-                    &mut report,
+/// Checks the log in `dir`, `state.db` included, and repairs it if `options` say so. `progress` is told how many entries have
+/// been checked so far.
+///
+/// # Errors
+/// As [`fsck`]; with [`FsckOptions::repair`] also [`Error::Locked`] for a log that is open.
+pub async fn fsck_with(
+    dir: &Path,
+    options: FsckOptions,
+    progress: impl Fn(u64) + Send + 'static,
+) -> Result<Report, Error> {
+    let dir = dir.to_owned();
+    let done = spawn_blocking(move || {
+        let fsck = Fsck::of(&dir, &options)?;
+        let _lock = if options.repair {
+            let lock = fsck.disk.lock(LOCK_FILE);
+            Some(lock.map_err(|error| match error.kind() {
+                std::io::ErrorKind::WouldBlock => Error::Locked { dir: dir.clone() },
+                _ => Error::disk("locking", LOCK_FILE, error),
+            })?)
+        } else {
+            None
+        };
+        let mut report = fsck.run(&progress)?;
+        fsck.check_head(&dir, &mut report)?;
+        Ok(report)
+    });
+    done.await.map_err(|_| Error::Stopped {
+        cause: "the check panicked".into(),
+    })?
+}
+
+/// One check of one folder.
+struct Fsck<'a> {
+    disk: Arc<dyn Disk>,
+    record: IdentityRecord,
+    key: NoteKey,
+    checksum: ChecksumKey,
+    options: &'a FsckOptions,
+}
+
+/// A right edge that leads to a signed root, and what else is known of its tree.
+struct Trusted {
+    edge: RightEdge,
+    overlay: Overlay,
+    partial: Vec<StoredLeaf>,
+    filed: u64,
+}
+
+impl<'a> Fsck<'a> {
+    fn of(dir: &Path, options: &'a FsckOptions) -> Result<Self, Error> {
+        if !dir.join(IDENTITY_FILE).exists() {
+            return Err(Error::NotALog {
+                dir: dir.to_owned(),
+            });
+        }
+        let disk = FileDisk::open(dir)
+            .map_err(|error| Error::disk("opening", dir.display().to_string(), error))?;
+        let disk: Arc<dyn Disk> = Arc::new(disk);
+        let record = IdentityRecord::read(&*disk)?.ok_or(Error::NotALog {
+            dir: dir.to_owned(),
+        })?;
+        Ok(Self {
+            key: log_key(&record)?,
+            checksum: record.checksum_key()?,
+            disk,
+            record,
+            options,
+        })
+    }
+
+    fn run(&self, progress: &dyn Fn(u64)) -> Result<Report, Error> {
+        let mut report = Report {
+            origin: self.record.origin.clone(),
+            ..Report::default()
+        };
+        self.check_checkpoint(&mut report)?;
+        // The same reading as at a start: write-ahead log, chain, roots, signatures, edge, public checkpoint.
+        let read = recover::read(&self.disk, self.record.kind, &self.key, self.checksum, None);
+        let trusted = match read {
+            Ok(recovered) => self.from_recovered(recovered, &mut report),
+            Err(
+                error @ (Error::Corrupt { .. } | Error::RolledBack { .. } | Error::Forked { .. }),
+            ) => {
+                let file = self.file_of(&error);
+                if !report.faults.iter().any(|fault| fault.file == file) {
+                    report.fault(file, error.to_string());
+                }
+                self.from_files(&mut report)?
+            }
+            Err(error) => return Err(error),
+        };
+        if let Some(trusted) = trusted {
+            self.walk(&trusted, progress, &mut report)?;
+        }
+        Ok(report)
+    }
+
+    fn from_recovered(&self, recovered: Recovered, report: &mut Report) -> Option<Trusted> {
+        let Some(snapshot) = recovered.snapshot else {
+            let problem = match self.disk.list("wal") {
+                Ok(names) if !names.is_empty() => {
+                    "it holds no frame that log.json's walKey vouches for"
+                }
+                _ => "it holds no frame",
+            };
+            report.fault("wal", problem);
+            return None;
+        };
+        report.size = snapshot.size();
+        let Snapshot { edge, partial, .. } = snapshot;
+        Some(Trusted {
+            edge,
+            overlay: recovered.overlay,
+            partial,
+            filed: whole_bundles(recovered.public_size),
+        })
+    }
+
+    fn walk(
+        &self,
+        trusted: &Trusted,
+        progress: &dyn Fn(u64),
+        report: &mut Report,
+    ) -> Result<(), Error> {
+        let known = Known {
+            disk: &*self.disk,
+            kind: self.record.kind,
+            edge: &trusted.edge,
+            overlay: &trusted.overlay,
+            partial: &trusted.partial,
+            filed: trusted.filed,
+        };
+        let sources = Sources {
+            repair: self.options.repair,
+            mirrors: &self.options.mirrors,
+            wal: Some(self.checksum),
+            now: self.options.now,
+        };
+        let mut walk = Walk::new(&known, &sources, progress);
+        walk.all()?;
+        (report.entries, report.tiles) = (walk.seen.entries, walk.seen.tiles);
+        // A tile that made the reading above fail is named by the walk, and more exactly.
+        if !walk.faults.is_empty() {
+            report.faults.retain(|fault| fault.file != "public/tile");
+        }
+        report.faults.append(&mut walk.faults);
+        Ok(())
+    }
+
+    /// The public checkpoint must be one. What replaces it is the newest checkpoint whose bundles are all in files.
+    fn check_checkpoint(&self, report: &mut Report) -> Result<(), Error> {
+        let Err(Error::Corrupt { file, problem }) = public_checkpoint(&*self.disk, &self.key)
+        else {
+            return Ok(());
+        };
+        report.fault(file, problem);
+        if !self.options.repair {
+            return Ok(());
+        }
+        let Some((note, from)) = self.find_checkpoint() else {
+            return Ok(());
+        };
+        replace(&*self.disk, CHECKPOINT_FILE, note.into(), self.options.now)?;
+        if let Some(fault) = report.faults.last_mut() {
+            fault.repaired = Some(from);
+        }
+        Ok(())
+    }
+
+    fn find_checkpoint(&self) -> Option<(String, String)> {
+        let mut newest: Option<(u64, String)> = None;
+        let mut known = (0, true);
+        let scanned = wal::scan(&*self.disk, self.checksum, |frame| {
+            let filed = whole_bundles(frame.end_index());
+            if known.0 != filed {
+                known = (filed, self.has_files(filed));
+            }
+            if known.1 && self.is_signed(&frame.note) {
+                newest = Some((frame.end_index(), frame.note));
+            }
+            Ok(())
+        });
+        // What was read before a bad frame is signed all the same.
+        drop(scanned);
+        newest.map(|(_, note)| (note, "the write-ahead log".to_owned()))
+    }
+
+    fn is_signed(&self, note: &str) -> bool {
+        let keys = std::slice::from_ref(&self.key);
+        Checkpoint::open(note.as_bytes(), self.key.name(), keys).is_ok()
+    }
+
+    /// Whether the last full bundle of a tree, and the tile over it, are in files.
+    fn has_files(&self, filed: u64) -> bool {
+        let Some(last) = (filed >> TILE_HEIGHT).checked_sub(1) else {
+            return true;
+        };
+        [TileKind::Hashes(0), self.record.kind.bundle()]
+            .into_iter()
+            .all(|kind| {
+                let bytes = self.disk.read(&public_path(TileId::full(kind, last)));
+                bytes.is_ok_and(|bytes| bytes.is_some())
+            })
+    }
+
+    /// The head's row must be one that the write-ahead log can have led to. It is made again at a start when it is put aside.
+    fn check_head(&self, dir: &Path, report: &mut Report) -> Result<(), Error> {
+        if !dir.join(STATE_FILE).exists() {
+            return Ok(());
+        }
+        let problem = match self.head_row(dir) {
+            Err(error @ (Error::Database(_) | Error::Corrupt { .. })) => error.to_string(),
+            Err(error) => return Err(error),
+            Ok(None) => return Ok(()),
+            Ok(Some(row)) => {
+                let read = recover::read(
+                    &self.disk,
+                    self.record.kind,
+                    &self.key,
+                    self.checksum,
+                    Some(&row),
+                );
+                match read {
+                    // Read without the row before: what is new now is about the row.
+                    Err(error) if report.is_sound() => error.to_string(),
+                    _ if !self.is_signed(&row.note) => {
+                        "its checkpoint is not signed by the log's key".to_owned()
+                    }
+                    _ => return Ok(()),
+                }
+            }
+        };
+        report.fault(STATE_FILE, problem);
+        // Behind a frame that is missing, the row is evidence of it.
+        let evidence = report
+            .faults
+            .iter()
+            .any(|fault| fault.file.starts_with("wal"));
+        if self.options.repair && !evidence {
+            put_aside(&*self.disk, STATE_FILE, self.options.now)?;
+            for beside in ["-wal", "-shm"] {
+                put_aside(
+                    &*self.disk,
+                    &format!("{STATE_FILE}{beside}"),
+                    self.options.now,
                 )?;
             }
-            return Ok(report);
+            if let Some(fault) = report.faults.last_mut() {
+                fault.repaired = Some("the write-ahead log, at the next start".to_owned());
+            }
         }
-        Err(error) => return Err(error),
-    };
-    let public_size = recovered.public_size;
-    let Some(snapshot) = recovered.snapshot else {
-        report.fault("wal", "it holds no frame");
-        return Ok(report);
-    };
-    let tree = Tree::new(record.kind, disk.clone(), snapshot, recovered.overlay);
-    report.size = tree.snapshot().size();
-    if public_size > 0 {
-        check_files(
-            &*disk,
-            record.kind,
-            public_size,
-            tree.root_at(public_size)?,
-            &mut report,
-        )?;
+        Ok(())
     }
-    Ok(report)
+
+    fn head_row(&self, dir: &Path) -> Result<Option<HeadRow>, Error> {
+        let store = SqliteHead::open(
+            &dir.join(STATE_FILE),
+            &self.record.origin,
+            Handle::current(),
+        );
+        let mut store = Box::new(store?);
+        let row = store.load();
+        store.close();
+        row
+    }
+
+    fn file_of(&self, error: &Error) -> String {
+        match error {
+            Error::Corrupt { file, .. } => file.clone(),
+            // The frames that the checkpoint is about are missing at the end.
+            Error::RolledBack { .. } => self.last_segment().unwrap_or_else(|| "wal".into()),
+            Error::Forked { .. } => CHECKPOINT_FILE.into(),
+            _ => String::new(),
+        }
+    }
+
+    /// The segment in which the write-ahead log ends.
+    fn last_segment(&self) -> Option<String> {
+        let mut last = None;
+        for name in self.disk.list("wal").ok()? {
+            let path = format!("wal/{name}");
+            let bytes = self.disk.open_segment(&path).ok()?.read().ok()?;
+            // A spare segment begins with zeros, or with a frame of its earlier life; the one that was written last is the
+            // last that does not begin with zeros in a folder without spares of that kind.
+            if bytes.iter().take(8).any(|byte| *byte != 0) && last.is_none() {
+                last = Some(path.clone());
+            }
+            if wal::has_frames(&bytes, self.checksum) {
+                last = Some(path);
+            }
+        }
+        last
+    }
+
+    /// Where the write-ahead log cannot be read: the edge of the tree that the public checkpoint vouches for, from its files.
+    ///
+    /// A bundle and the tile over it may contradict each other. Whichever choice leads to the signed root is the right one.
+    fn from_files(&self, report: &mut Report) -> Result<Option<Trusted>, Error> {
+        let Ok(Some(checkpoint)) = public_checkpoint(&*self.disk, &self.key) else {
+            return Ok(None);
+        };
+        let (size, root) = (checkpoint.size, checkpoint.root);
+        let mut edges: [RightEdge; 3] = Default::default();
+        let mut full: Vec<FullTile> = Vec::new();
+        for bundle in 0..size >> TILE_HEIGHT {
+            let tile = self.tile(TileId::full(TileKind::Hashes(0), bundle));
+            let own = self.leaf_hashes(TileId::full(self.record.kind.bundle(), bundle));
+            let judged = self.judged(bundle, tile.as_ref(), own.as_ref());
+            let choices = [
+                tile.as_ref().or(own.as_ref()),
+                own.as_ref().or(tile.as_ref()),
+                judged,
+            ];
+            for (edge, hashes) in edges.iter_mut().zip(choices) {
+                for hash in hashes.into_iter().flatten() {
+                    edge.push(*hash, &mut full);
+                }
+                full.clear();
+            }
+        }
+        let rest = TileId::in_tree(TileKind::Hashes(0), size >> TILE_HEIGHT, size);
+        if let Some(rest) = rest.filter(|rest| !rest.is_full()) {
+            let bundle = TileId {
+                kind: self.record.kind.bundle(),
+                ..rest
+            };
+            let (tile, own) = (self.tile(rest), self.leaf_hashes(bundle));
+            let choices = [
+                tile.as_ref().or(own.as_ref()),
+                own.as_ref().or(tile.as_ref()),
+            ];
+            let choices = [choices[0], choices[1], choices[1]];
+            for (edge, hashes) in edges.iter_mut().zip(choices) {
+                for hash in hashes.into_iter().flatten() {
+                    edge.push(*hash, &mut full);
+                }
+            }
+        }
+        let own = edges
+            .into_iter()
+            .find(|edge| (edge.size(), edge.root()) == (size, root));
+        let edge = match own {
+            Some(edge) => Some(edge),
+            None => self.edge_from_mirrors(size, &root),
+        };
+        let Some(edge) = edge else {
+            let problem = format!("its root at size {size} does not follow from the entries");
+            report.fault(CHECKPOINT_FILE, problem);
+            return Ok(None);
+        };
+        Ok(Some(Trusted {
+            edge,
+            overlay: Overlay::default(),
+            partial: Vec::new(),
+            filed: whole_bundles(size),
+        }))
+    }
+
+    fn tile(&self, id: TileId) -> Option<Vec<Hash>> {
+        let bytes = self.disk.read(&public_path(id)).ok()??;
+        let hashes = parse_tile(&bytes).ok()?;
+        (hashes.len() == usize::from(id.width)).then_some(hashes)
+    }
+
+    fn leaf_hashes(&self, id: TileId) -> Option<Vec<Hash>> {
+        let bytes = self.disk.read(&public_path(id)).ok()??;
+        let leaves = self.record.kind.split_bundle(&bytes).ok()?;
+        let facts = leaves.into_iter().map(|leaf| self.record.kind.facts(leaf));
+        let hashes: Result<Vec<Hash>, _> = facts
+            .map(|facts| facts.map(|facts| facts.leaf_hash))
+            .collect();
+        hashes
+            .ok()
+            .filter(|hashes| hashes.len() == usize::from(id.width))
+    }
+
+    /// Of a bundle and its tile, the one that the tile on the next level agrees with.
+    fn judged<'b>(
+        &self,
+        bundle: u64,
+        tile: Option<&'b Vec<Hash>>,
+        own: Option<&'b Vec<Hash>>,
+    ) -> Option<&'b Vec<Hash>> {
+        let (Some(tile), Some(own)) = (tile, own) else {
+            return tile.or(own);
+        };
+        if tile == own {
+            return Some(own);
+        }
+        let above = self.tile(TileId::full(TileKind::Hashes(1), bundle >> TILE_HEIGHT));
+        let known = above
+            .as_ref()
+            .and_then(|above| above.get((bundle % u64::from(TILE_WIDTH)) as usize));
+        let tile_is_right = known.is_some_and(|known| *known == merkle_tree_hash(tile));
+        Some(if tile_is_right { tile } else { own })
+    }
+
+    fn edge_from_mirrors(&self, size: u64, root: &Hash) -> Option<RightEdge> {
+        let edges = self.options.mirrors.iter().filter_map(|mirror| {
+            edge_from_mirror(mirror, self.record.kind, size)
+                .inspect_err(|error| tracing::warn!(%error, "no help from here"))
+                .ok()
+        });
+        edges.into_iter().find(|edge| edge.root() == *root)
+    }
 }
 
-fn log_key(record: &IdentityRecord) -> Result<NoteKey, Error> {
+/// The right edge of a tree of `size` entries as a mirror has it, unverified. Blocks.
+pub(crate) fn edge_from_mirror(mirror: &Mirror, kind: Kind, size: u64) -> Result<RightEdge, Error> {
+    RightEdge::load(size, |id| {
+        let bytes = mirror.tile_blocking(kind, id)?;
+        let bytes = bytes.ok_or_else(|| mirror.invalid(&id.to_string(), "it is missing"))?;
+        parse_tile(&bytes).map_err(|error| mirror.invalid(&id.to_string(), error.to_string()))
+    })
+}
+
+pub(crate) fn log_key(record: &IdentityRecord) -> Result<NoteKey, Error> {
     let der = base64::decode(&record.public_key).ok();
     let key = der.and_then(|der| PublicKey::from_spki_der(&der).ok());
     let key = key.ok_or(Error::corrupt(IDENTITY_FILE, "publicKey is not a key"))?;
@@ -135,286 +502,6 @@ fn log_key(record: &IdentityRecord) -> Result<NoteKey, Error> {
         .map_err(|error| Error::corrupt(IDENTITY_FILE, error.to_string()))
 }
 
-fn file_of(error: &Error) -> String {
-    match error {
-        Error::Corrupt { file, .. } => file.clone(),
-        Error::RolledBack { .. } | Error::Forked { .. } => "public/checkpoint".into(),
-        _ => String::new(),
-    }
-}
-
-/// Recomputes the tree of `size` entries from the bundle files and compares every tile file and the root.
-fn check_files(
-    disk: &dyn Disk,
-    kind: Kind,
-    size: u64,
-    root: Hash,
-    report: &mut Report,
-) -> Result<(), Error> {
-    let full_bundles = size >> TILE_HEIGHT;
-    let mut levels: Vec<Vec<Hash>> = vec![Vec::new()];
-    let index_file = read(disk, IndexFile::NAME)?.unwrap_or_default();
-    for bundle in 0..full_bundles {
-        let id = TileId::full(kind.bundle(), bundle);
-        let tile = tile_hashes(disk, bundle)?;
-        let facts = bundle_facts(disk, kind, id)?;
-        match (facts, tile) {
-            (Ok(facts), tile) => {
-                report.entries += facts.len() as u64;
-                check_issuers(disk, kind, id, report)?;
-                levels[0].extend(leaf_hashes(
-                    disk,
-                    kind,
-                    bundle,
-                    &facts,
-                    tile,
-                    &index_file,
-                    report,
-                )?);
-            }
-            (Err(problem), tile) => {
-                report.fault(public_path(id), problem);
-                // The tile says what the entries were, so that the rest can still be judged.
-                let Some(hashes) = tile else { return Ok(()) };
-                levels[0].extend(hashes);
-            }
-        }
-    }
-    // Upper levels follow from lower ones; only what is full has a file that must exist.
-    for id in changed_tiles(0, full_bundles << TILE_HEIGHT)
-        .into_iter()
-        .filter(TileId::is_full)
-    {
-        let TileKind::Hashes(level) = id.kind else {
-            continue;
-        };
-        let level = usize::from(level);
-        let start = (id.index << TILE_HEIGHT) as usize;
-        let Some(hashes) = levels
-            .get(level)
-            .and_then(|hashes| hashes.get(start..start + usize::from(TILE_WIDTH)))
-        else {
-            continue;
-        };
-        let hashes = hashes.to_vec();
-        if levels.len() == level + 1 {
-            levels.push(Vec::new());
-        }
-        levels[level + 1].push(merkle_tree_hash(&hashes));
-        compare_tile(disk, id, &hashes.concat(), report)?;
-    }
-    check_partial(disk, kind, size, root, &levels, report)
-}
-
-/// The leaves of a bundle file, or what is wrong with it.
-fn bundle_facts(
-    disk: &dyn Disk,
-    kind: Kind,
-    id: TileId,
-) -> Result<Result<Vec<LeafFacts>, String>, Error> {
-    let Some(bytes) = read(disk, &public_path(id))? else {
-        return Ok(Err("it is missing".into()));
-    };
-    let facts = kind
-        .split_bundle(&bytes)
-        .and_then(|leaves| leaves.into_iter().map(|leaf| kind.facts(leaf)).collect());
-    Ok(match facts {
-        Err(error) => Err(error.to_string()),
-        Ok(facts) => {
-            let facts: Vec<LeafFacts> = facts;
-            if facts.len() == usize::from(id.width) {
-                Ok(facts)
-            } else {
-                Err(format!("it has {} entries", facts.len()))
-            }
-        }
-    })
-}
-
-/// The leaf hashes of a bundle according to its tile.
-fn tile_hashes(disk: &dyn Disk, bundle: u64) -> Result<Option<Vec<Hash>>, Error> {
-    let bytes = read(
-        disk,
-        &public_path(TileId::full(TileKind::Hashes(0), bundle)),
-    )?
-    .unwrap_or_default();
-    Ok(parse_tile(&bytes)
-        .ok()
-        .filter(|hashes| hashes.len() == usize::from(TILE_WIDTH)))
-}
-
-fn compare_tile(
-    disk: &dyn Disk,
-    id: TileId,
-    expected: &[u8],
-    report: &mut Report,
-) -> Result<(), Error> {
-    let path = public_path(id);
-    match read(disk, &path)? {
-        None => report.fault(path, "it is missing"),
-        Some(bytes) if bytes == expected => report.tiles += 1,
-        Some(_) => report.fault(path, "its hashes do not follow from the entries"),
-    }
-    Ok(())
-}
-
-/// The leaf hashes of a bundle that can be read, where its tile may say something else. The hash on the level above and
-/// the hints are witnesses of which of the two is wrong; a wrong tile is reported when tiles are compared.
-fn leaf_hashes(
-    disk: &dyn Disk,
-    kind: Kind,
-    bundle: u64,
-    facts: &[LeafFacts],
-    tile: Option<Vec<Hash>>,
-    index_file: &[u8],
-    report: &mut Report,
-) -> Result<Vec<Hash>, Error> {
-    let own: Vec<Hash> = facts.iter().map(|facts| facts.leaf_hash).collect();
-    let own_hints: Vec<Hints> = facts
-        .iter()
-        .map(|facts| Hints::new(&facts.identity, &facts.leaf_hash))
-        .collect();
-    let form = IndexFile::new(kind.identity_is_leaf_hash());
-    // A missing or damaged block is made again at the next start, and says nothing here.
-    let hints = form.decode(bundle, index_file);
-    let Some(tile) = tile.filter(|tile| *tile != own) else {
-        if hints.is_some_and(|hints| hints != own_hints) {
-            report.fault(
-                IndexFile::NAME,
-                format!("the hints of bundle {bundle} are those of other entries"),
-            );
-        }
-        return Ok(own);
-    };
-    let above = TileId::full(TileKind::Hashes(1), bundle >> TILE_HEIGHT);
-    let above =
-        parse_tile(&read(disk, &public_path(above))?.unwrap_or_default()).unwrap_or_default();
-    let above = above.get((bundle % u64::from(TILE_WIDTH)) as usize);
-    let bundle_is_wrong = match above {
-        Some(above) if *above == merkle_tree_hash(&tile) => true,
-        Some(above) if *above == merkle_tree_hash(&own) => false,
-        _ => hints.is_some_and(|hints| hints != own_hints),
-    };
-    if !bundle_is_wrong {
-        return Ok(own);
-    }
-    let position = own
-        .iter()
-        .zip(&tile)
-        .position(|(own, tile)| own != tile)
-        .unwrap_or_default() as u64;
-    let entry = (bundle << TILE_HEIGHT) + position;
-    report.fault(
-        public_path(TileId::full(kind.bundle(), bundle)),
-        format!("entry {entry} is not the one in the tree"),
-    );
-    Ok(tile)
-}
-
-/// Every issuer that a data tile names must be kept, and be what its name says.
-fn check_issuers(
-    disk: &dyn Disk,
-    kind: Kind,
-    id: TileId,
-    report: &mut Report,
-) -> Result<(), Error> {
-    if kind != Kind::Ct {
-        return Ok(());
-    }
-    let bytes = read(disk, &public_path(id))?.unwrap_or_default();
-    let leaves = sealwright_tlog::ct::TileLeaf::parse_tile(&bytes).unwrap_or_default();
-    let mut fingerprints: Vec<Hash> = leaves
-        .into_iter()
-        .flat_map(|leaf| leaf.chain_fingerprints)
-        .collect();
-    fingerprints.sort_unstable();
-    fingerprints.dedup();
-    for fingerprint in fingerprints {
-        let path = format!("{PUBLIC}/issuer/{}", hex::encode(fingerprint));
-        match read(disk, &path)? {
-            None => report.fault(path, "it is missing, but an entry names it"),
-            Some(bytes) if sha256(&bytes) == fingerprint => {}
-            Some(_) => report.fault(path, "it is another certificate than its name says"),
-        }
-    }
-    Ok(())
-}
-
-/// The entries behind the last full bundle, where static files hold them, and the root over everything.
-fn check_partial(
-    disk: &dyn Disk,
-    kind: Kind,
-    size: u64,
-    root: Hash,
-    levels: &[Vec<Hash>],
-    report: &mut Report,
-) -> Result<(), Error> {
-    let full = levels.first().map(Vec::as_slice).unwrap_or_default();
-    let mut leaves = full.to_vec();
-    let rest = TileId::in_tree(kind.bundle(), size >> TILE_HEIGHT, size).filter(|id| !id.is_full());
-    if let Some(id) = rest {
-        if read(disk, &public_path(id))?.is_none() {
-            // Partial files are optional; the write-ahead log holds these entries and was read already.
-            return Ok(());
-        }
-        match bundle_facts(disk, kind, id)? {
-            Ok(facts) => {
-                report.entries += facts.len() as u64;
-                leaves.extend(facts.iter().map(|facts| facts.leaf_hash));
-            }
-            Err(problem) => {
-                report.fault(public_path(id), problem);
-                return Ok(());
-            }
-        }
-    }
-    if merkle_tree_hash(&leaves) == root {
-        return check_partial_tiles(disk, size, leaves, report);
-    }
-    let (file, problem) = match rest {
-        Some(id) if report.is_sound() => (
-            public_path(id),
-            "its entries do not lead to the root in the checkpoint".into(),
-        ),
-        _ => (
-            "public/checkpoint".into(),
-            format!("its root at size {size} does not follow from the entries"),
-        ),
-    };
-    report.fault(file, problem);
-    Ok(())
-}
-
-/// Partial tile files are optional, but those of the checkpoint's size must be right.
-fn check_partial_tiles(
-    disk: &dyn Disk,
-    size: u64,
-    leaves: Vec<Hash>,
-    report: &mut Report,
-) -> Result<(), Error> {
-    let mut hashes = leaves;
-    for level in 0.. {
-        if hashes.is_empty() {
-            break;
-        }
-        let index = hashes.len() as u64 >> TILE_HEIGHT;
-        if let Some(id) = TileId::in_tree(TileKind::Hashes(level), index, size) {
-            let own = hashes
-                .get((index << TILE_HEIGHT) as usize..)
-                .unwrap_or_default()
-                .concat();
-            let path = public_path(id);
-            if read(disk, &path)?.is_some_and(|bytes| bytes != own) {
-                report.fault(path, "its hashes do not follow from the entries");
-            }
-        }
-        let (tiles, _) = hashes.as_chunks::<{ TILE_WIDTH as usize }>();
-        hashes = tiles.iter().map(|tile| merkle_tree_hash(tile)).collect();
-    }
-    Ok(())
-}
-
-fn read(disk: &dyn Disk, path: &str) -> Result<Option<Vec<u8>>, Error> {
-    disk.read(path)
-        .map_err(|error| Error::disk("reading", path, error))
+fn whole_bundles(size: u64) -> u64 {
+    (size >> TILE_HEIGHT) << TILE_HEIGHT
 }

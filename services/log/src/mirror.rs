@@ -241,7 +241,7 @@ pub struct Signed {
     pub note: String,
 }
 
-fn client(secure: bool) -> reqwest::Result<reqwest::Client> {
+pub(crate) fn client(secure: bool) -> reqwest::Result<reqwest::Client> {
     // An error means that the process has chosen a provider before.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let builder = reqwest::Client::builder()
@@ -258,7 +258,7 @@ fn client(secure: bool) -> reqwest::Result<reqwest::Client> {
 }
 
 /// The innermost cause says what a person can act on; the outer ones repeat the address.
-fn innermost(error: &reqwest::Error) -> String {
+pub(crate) fn innermost(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {
         cause = inner;
