@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`hash`] | what is the hash of a leaf, a node, a list of leaves? |
 //! | [`proof`] | is this leaf in that tree; does that tree extend this one? |
+//! | [`batch`] | how are many new leaves proved at once? |
 //! | [`tile`] | which file holds which hashes, and how is an entry bundle cut? |
 //! | [`edge`] | what is the tree after these leaves, without reading the old ones? |
 //! | [`note`] | who signed this text? |
@@ -21,6 +22,7 @@
 //! | [`ct`] | what are the bytes of a certificate log's leaf and signatures? |
 //! | [`dsse`] | what does a DSSE signature sign? |
 
+pub mod batch;
 pub mod checkpoint;
 pub mod cosignature;
 pub mod ct;

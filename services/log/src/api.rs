@@ -26,7 +26,7 @@ use sealwright_tlog::tile::TileId;
 use sealwright_tlog::{Note, TlogProof};
 use serde::Deserialize;
 
-use crate::cpu::CpuPool;
+use crate::cpu::{Cost, CpuPool};
 use crate::encoding::weighted;
 use crate::entry::rekor::{Admission, Submission, Verifier};
 use crate::kind::BodyLeaf;
@@ -52,7 +52,7 @@ pub(crate) const MAX_GRPC_REQUEST: usize = 4 << 20;
 pub enum DuplicateMode {
     /// 201 with the existing entry and a fresh proof: a client that lost the first answer goes on as if it had it.
     #[default]
-    ReturnExisting,
+    Existing,
     /// 409 with the index in a header, as upstream answers.
     Conflict,
 }
@@ -191,7 +191,7 @@ impl SignatureLog {
         // What costs nothing is refused before it can take a place among what costs something.
         submission.check_shape()?;
         let admission = self.admission.clone();
-        let leaf = self.cpu.run(move || {
+        let leaf = self.cpu.run(Cost::of_submission(&submission), move || {
             let entry = admission.admit(submission)?;
             let body = entry.canonical_body().map_err(crate::Error::from)?;
             Ok::<_, ServiceError>(BodyLeaf::new(body).map_err(crate::Error::from)?)
@@ -502,7 +502,6 @@ mod tests {
             checkpoint: "127.0.0.1\n6\nAgIC=\n\n\u{2014} 127.0.0.1 \"quoted\"\\\n".to_owned(),
             stored: bytes::Bytes::from_static(b"{\"body\":1}"),
             attachment: bytes::Bytes::new(),
-            attachment: Bytes::new(),
             duplicate: false,
         };
         let json = entry_json(&receipt, &[9; 32], &BodyKind::made_here());

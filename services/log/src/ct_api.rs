@@ -25,7 +25,7 @@ use sealwright_proto::sealwright::ct::v1::certificate_transparency_server::{
     CertificateTransparency, CertificateTransparencyServer,
 };
 use sealwright_tlog::ct::{
-    TileLeaf, digitally_signed, leaf_index_extensions, parse_tree_head_signature,
+    CtEntry, TileLeaf, digitally_signed, leaf_index_extensions, parse_tree_head_signature,
 };
 use sealwright_tlog::{Hash, Note};
 use serde::Deserialize;
@@ -33,7 +33,7 @@ use serde_json::json;
 
 use crate::api::MAX_GRPC_REQUEST;
 use crate::config::LogConfig;
-use crate::cpu::CpuPool;
+use crate::cpu::{Cost, CpuPool};
 use crate::entry::ct::{Admission, Admitted, Submitted};
 use crate::kind::CertificateLeaf;
 use crate::log::{Log, Receipt};
@@ -200,7 +200,7 @@ async fn add(
     host_http::expect_json(&parts.headers)?;
     let body = host_http::read_body(&parts.headers, body, log.max_request).await?;
     let chain = parse_chain(&body)?;
-    let sct = log.add(chain, submitted).await?;
+    let sct = log.add(chain, submitted, Caller::Public).await?;
     let answer = json!({
         "sct_version": 0,
         "id": base64::encode(&sct.log_id),
@@ -262,12 +262,25 @@ impl CertificateLog {
         ))
     }
 
-    async fn add(&self, chain: Vec<Vec<u8>>, submitted: Submitted) -> Result<Sct, ServiceError> {
-        let admission = self.admission.clone();
-        let admitted = self
-            .cpu
-            .run(move || admission.admit(chain, submitted))
-            .await??;
+    async fn add(
+        &self,
+        chain: Vec<Vec<u8>>,
+        submitted: Submitted,
+        caller: Caller,
+    ) -> Result<Sct, ServiceError> {
+        let (admission, certificates) = (self.admission.clone(), chain.len());
+        let admit = move || admission.admit(chain, submitted);
+        let admitted = match caller {
+            // What strangers send may be signed with anything; the authority's own keys are P-256.
+            Caller::Public => {
+                let cost = Cost::of(None).times(certificates);
+                self.cpu.run(cost, admit).await??
+            }
+            Caller::Internal => {
+                let cost = Cost::of(Some(Algorithm::EcdsaP256Sha256)).times(certificates);
+                self.cpu.run_trusted(cost, admit).await??
+            }
+        };
         self.store_issuers(&admitted).await?;
         let fingerprints = admitted.fingerprints();
         let entry = admitted.entry;
@@ -275,16 +288,12 @@ impl CertificateLog {
         let receipt = self.log.submit(leaf).await?;
         let timestamp_ms = timestamp(&receipt)?;
         let extensions = leaf_index_extensions(receipt.index).map_err(crate::Error::from)?;
-        let message = entry
-            .sct_message(timestamp_ms, &extensions)
-            .map_err(crate::Error::from)?;
-        let signer = self.log.signer();
-        let raw = match signer.sign_now(&message) {
-            Some(raw) => raw,
-            None => signer.sign(&message).await,
+        let raw = if receipt.attachment.is_empty() {
+            self.sign_again(&entry, receipt.index, timestamp_ms, &extensions)
+                .await?
+        } else {
+            receipt.attachment
         };
-        let raw =
-            raw.map_err(|error| ServiceError::from(crate::Error::Signer(error.to_string())))?;
         let signature = digitally_signed(&raw).map_err(crate::Error::from)?;
         Ok(Sct {
             log_id: self.log.key().log_id(),
@@ -292,6 +301,31 @@ impl CertificateLog {
             extensions,
             signature,
         })
+    }
+
+    /// A signature that was lost with its file, or that an older log never kept: another one over the same promise.
+    async fn sign_again(
+        &self,
+        entry: &CtEntry,
+        index: u64,
+        timestamp_ms: u64,
+        extensions: &[u8],
+    ) -> Result<Bytes, ServiceError> {
+        tracing::warn!(
+            log = self.log.identity().name,
+            index,
+            "the signature of an SCT is not in the log's files; it is signed again"
+        );
+        let message = entry
+            .sct_message(timestamp_ms, extensions)
+            .map_err(crate::Error::from)?;
+        let signer = self.log.signer();
+        let raw = match signer.sign_now(&message) {
+            Some(raw) => raw,
+            None => signer.sign(&message).await,
+        };
+        let raw = raw.map_err(|error| crate::Error::Signer(error.to_string()))?;
+        Ok(raw.into())
     }
 
     /// Issuers are durable before an entry refers to them.
@@ -654,7 +688,7 @@ impl Rpc {
     ) -> Result<tonic::Response<wire::SignedCertificateTimestamp>, tonic::Status> {
         let log = self.logs.named_or_only(&request.log)?;
         log.permit_submission(self.caller)?;
-        let sct = log.add(request.chain, submitted).await?;
+        let sct = log.add(request.chain, submitted, self.caller).await?;
         Ok(tonic::Response::new(wire::SignedCertificateTimestamp {
             version: 0,
             log_id: sct.log_id.to_vec(),

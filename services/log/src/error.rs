@@ -207,6 +207,9 @@ pub enum Error {
         /// What made it stop.
         cause: String,
     },
+    /// The log takes no entries any more, ever; another one has taken its place.
+    #[error("the log is frozen")]
+    Frozen,
     /// The log is being shut down.
     #[error("the log is shutting down")]
     ShuttingDown,
@@ -272,6 +275,7 @@ impl Error {
             }
             Self::WitnessAhead { .. } | Self::WitnessForked { .. } => Reason::StorageUnavailable,
             Self::QuorumMissing { .. } => Reason::Unavailable,
+            Self::Frozen => Reason::LogFrozen,
             Self::ShuttingDown => Reason::ShuttingDown,
             Self::Signer(_) => Reason::SignerUnavailable,
             Self::ClockBehind { .. } => Reason::TimeNotAvailable,
@@ -286,6 +290,7 @@ impl Error {
 impl From<Error> for ServiceError {
     fn from(error: Error) -> Self {
         let message = match &error {
+            Error::Frozen => return crate::shards::frozen(),
             Error::Overloaded { .. } => "The log has too many entries waiting; try again".to_owned(),
             Error::StorageFull => "The log's storage is full; nothing was logged; try again later".to_owned(),
             Error::Stopped { .. } | Error::Disk { .. } | Error::Fenced => {

@@ -4,6 +4,7 @@ use sealwright_crypto::base64;
 use sealwright_tlog::NoteKey;
 use serde::{Deserialize, Serialize};
 
+use crate::dedup::key::Keyed;
 use crate::disk::Disk;
 use crate::error::Error;
 use crate::kind::Kind;
@@ -37,7 +38,11 @@ pub(crate) struct IdentityRecord {
     pub(crate) public_key: String,
     /// Unix seconds.
     pub(crate) created: i64,
-    /// Seeds the checksums of the write-ahead log. Not for outsiders.
+    /// From this index on every entry has an attachment. Absent in a signature log, and where it is not known because the
+    /// log is older than attachments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) attachments_from: Option<u64>,
+    /// Seeds the checksums of the write-ahead log and the keys of known entries. Not for outsiders.
     pub(crate) wal_key: String,
 }
 
@@ -50,6 +55,7 @@ impl IdentityRecord {
             origin: identity.origin.clone(),
             public_key: base64::encode(key.public_key().spki_der()),
             created,
+            attachments_from: (identity.kind == Kind::Ct).then_some(0),
             wal_key: hex::encode(secret),
         }
     }
@@ -87,14 +93,22 @@ impl IdentityRecord {
     }
 
     pub(crate) fn checksum_key(&self) -> Result<ChecksumKey, Error> {
+        Ok(ChecksumKey::new(&self.secret()?))
+    }
+
+    /// How this log makes the keys of known entries.
+    pub(crate) fn keyed(&self) -> Result<Keyed, Error> {
+        Ok(Keyed::new(&self.secret()?))
+    }
+
+    fn secret(&self) -> Result<[u8; 16], Error> {
         let bytes = hex::decode(&self.wal_key)
             .ok()
             .and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
-        let bytes = bytes.ok_or(Error::corrupt(
+        bytes.ok_or(Error::corrupt(
             IDENTITY_FILE,
             "walKey is not 32 hexadecimal digits",
-        ))?;
-        Ok(ChecksumKey::new(&bytes))
+        ))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Entries on their way in: the bounded queue, who waits for what, and which entries the log has already.
 //!
 //! One mutex guards queue, waiters and index together. That is what makes deduplication exact: an entry is either known,
-//! or in flight, or new, and it changes from one to the next under the lock.
+//! or in flight, or new, and it changes from one to the next under the lock. Files are read without it; see
+//! [`crate::dedup`].
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -9,9 +10,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use sealwright_host::SharedClock;
 use sealwright_tlog::Hash;
+use sealwright_tlog::batch::BatchProofs;
 use tokio::sync::{oneshot, watch};
 
-use crate::dedup::{Hints, Index};
+use crate::dedup::key::{Family, Keyed};
+use crate::dedup::{Checked, Index, Lookup, Reading, RunSet, Unit, keys};
 use crate::error::Error;
 use crate::kind::Leaf;
 use crate::tree::Snapshot;
@@ -32,15 +35,31 @@ pub(crate) struct Committed {
     pub(crate) index: u64,
     pub(crate) leaf_hash: Hash,
     pub(crate) stored: Bytes,
+    /// See [`crate::attachments`].
+    pub(crate) attachment: Bytes,
     pub(crate) time_ms: u64,
     /// The state that its batch made.
     pub(crate) snapshot: Arc<Snapshot>,
+    /// The checked proofs of its batch, in that state.
+    pub(crate) proofs: Option<Arc<BatchProofs>>,
 }
 
 pub(crate) type Outcome = Result<Committed, Error>;
 
+/// Those who wait for one entry.
+pub(crate) type Waiting = Vec<oneshot::Sender<Outcome>>;
+
+/// What the sequencer does next.
+pub(crate) enum Work {
+    Batch(Vec<Pending>),
+    /// Nothing waits any more, and the log is to be frozen.
+    Freeze,
+}
+
 /// What becomes of an entry that is offered.
 pub(crate) enum Offer {
+    /// Files may know the same entry; the caller reads them, compares what they name, and offers again.
+    Read(Box<dyn Leaf>, Reading),
     /// These indexes may hold the same entry; the caller compares, and offers again with those that differ.
     Candidates(Box<dyn Leaf>, Vec<u64>),
     /// The outcome comes when the batch is durable.
@@ -62,6 +81,9 @@ pub(crate) struct Limits {
 
 pub(crate) struct Intake {
     limits: Limits,
+    /// Keys are made without the lock.
+    keyed: Keyed,
+    families: &'static [Family],
     clock: SharedClock,
     state: Mutex<State>,
     arrived: Condvar,
@@ -72,9 +94,13 @@ pub(crate) struct Intake {
 struct State {
     queue: VecDeque<Pending>,
     bytes: usize,
-    waiting: HashMap<Hash, Vec<oneshot::Sender<Outcome>>>,
+    waiting: HashMap<Hash, Waiting>,
+    /// Who asked for the log to be frozen.
+    freezing: Vec<oneshot::Sender<Result<(), Error>>>,
     index: Index,
     condition: Condition,
+    /// Nothing new is taken while this is set: the witnesses have to answer first.
+    held: Option<Error>,
 }
 
 #[derive(Debug, Clone)]
@@ -82,21 +108,29 @@ enum Condition {
     Open,
     /// Refuses entries until then (Unix milliseconds), because the disk is full.
     Full(i64),
+    /// What is queued is still written, and then the frame that freezes the log.
+    Freezing,
+    Frozen,
     Draining,
     Stopped(String),
 }
 
 impl Intake {
     pub(crate) fn new(limits: Limits, index: Index, clock: SharedClock) -> Self {
+        let (keyed, families) = (index.keyed().clone(), index.families());
         let state = State {
             queue: VecDeque::new(),
             bytes: 0,
             waiting: HashMap::new(),
+            freezing: Vec::new(),
             index,
             condition: Condition::Open,
+            held: None,
         };
         Self {
             limits,
+            keyed,
+            families,
             clock,
             state: Mutex::new(state),
             arrived: Condvar::new(),
@@ -108,14 +142,17 @@ impl Intake {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Offers an entry. `refuted` are the indexes of earlier candidates that turned out to hold other entries.
-    pub(crate) fn offer(&self, leaf: Box<dyn Leaf>, refuted: &[u64]) -> Result<Offer, Error> {
+    /// Offers an entry. `checked` is what earlier offers of it have led to.
+    pub(crate) fn offer(&self, leaf: Box<dyn Leaf>, checked: &Checked) -> Result<Offer, Error> {
         let identity = leaf.identity();
+        let key = self.keyed.key(&identity);
         let mut state = self.state();
-        let mut candidates = state.index.by_identity(&identity);
-        candidates.retain(|index| !refuted.contains(index));
-        if !candidates.is_empty() {
-            return Ok(Offer::Candidates(leaf, candidates));
+        match state.index.look_up(key, checked) {
+            Lookup::Read(reading) => return Ok(Offer::Read(leaf, reading)),
+            Lookup::Candidates(candidates) if !candidates.is_empty() => {
+                return Ok(Offer::Candidates(leaf, candidates));
+            }
+            Lookup::Candidates(_) => {}
         }
         state.require_open(self.clock.unix_ms())?;
         let (sender, outcome) = oneshot::channel();
@@ -151,21 +188,23 @@ impl Intake {
     }
 
     /// The next batch: all that waits, up to the limits. Blocks while nothing does; `None` when no more will come.
-    pub(crate) fn next_batch(&self) -> Option<Vec<Pending>> {
+    pub(crate) fn next_work(&self) -> Option<Work> {
         let mut state = self.state();
         while state.queue.is_empty() {
-            if matches!(state.condition, Condition::Draining | Condition::Stopped(_)) {
-                return None;
+            match state.condition {
+                Condition::Freezing => return Some(Work::Freeze),
+                Condition::Draining | Condition::Stopped(_) => return None,
+                Condition::Open | Condition::Full(_) | Condition::Frozen => {}
             }
             state = self
                 .arrived
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        Some(self.take_batch(&mut state))
+        Some(Work::Batch(self.take_batch(&mut state)))
     }
 
-    /// As [`Self::next_batch`], but answers `None` when nothing waits now. For whoever drives the engine step by step.
+    /// The next batch; answers `None` when nothing waits now. For whoever drives the engine step by step.
     #[cfg(test)]
     pub(crate) fn try_batch(&self) -> Option<Vec<Pending>> {
         let mut state = self.state();
@@ -190,27 +229,72 @@ impl Intake {
         batch
     }
 
-    /// Records a durable batch and tells everybody who waits for it.
-    pub(crate) fn settle(&self, batch: Vec<(Hash, Committed)>) {
-        let mut told = Vec::new();
-        {
-            let mut state = self.state();
-            for (identity, committed) in batch {
-                state
-                    .index
-                    .insert(Hints::new(&identity, &committed.leaf_hash), committed.index);
-                told.push((
-                    state.waiting.remove(&identity).unwrap_or_default(),
-                    committed,
-                ));
+    /// Records the entries of a durable batch, given as identity and leaf hash: from now on the log has them. Gives those
+    /// who wait for each, who are to be told.
+    pub(crate) fn record<'a>(
+        &self,
+        first_index: u64,
+        batch: impl Iterator<Item = (&'a Hash, &'a Hash)>,
+    ) -> Vec<Waiting> {
+        let batch: Vec<_> = batch
+            .map(|(identity, leaf_hash)| {
+                let keys = keys(&self.keyed, self.families, identity, leaf_hash);
+                (identity, keys)
+            })
+            .collect();
+        let mut waiting = Vec::with_capacity(batch.len());
+        let mut state = self.state();
+        for (index, (identity, keys)) in (first_index..).zip(batch) {
+            state.index.insert(&keys, index);
+            waiting.push(state.waiting.remove(identity).unwrap_or_default());
+        }
+        waiting
+    }
+
+    /// Whether somebody waits for a batch already.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.state().queue.is_empty()
+    }
+
+    /// Asks for the log to be frozen, once what is queued is written. `None` when it is already.
+    pub(crate) fn freeze(&self) -> Result<Option<oneshot::Receiver<Result<(), Error>>>, Error> {
+        let mut state = self.state();
+        match &state.condition {
+            Condition::Frozen => return Ok(None),
+            Condition::Draining => return Err(Error::ShuttingDown),
+            Condition::Stopped(cause) => {
+                return Err(Error::Stopped {
+                    cause: cause.clone(),
+                });
             }
+            Condition::Open | Condition::Full(_) | Condition::Freezing => {}
         }
-        for (waiting, committed) in told {
-            // Whoever went away does not hear it; the entry is logged all the same.
-            waiting
-                .into_iter()
-                .for_each(|sender| drop(sender.send(Ok(committed.clone()))));
-        }
+        let (sender, receiver) = oneshot::channel();
+        state.freezing.push(sender);
+        state.condition = Condition::Freezing;
+        drop(state);
+        self.arrived.notify_all();
+        Ok(Some(receiver))
+    }
+
+    /// The log is frozen for ever, or it could not be frozen and goes on.
+    pub(crate) fn settle_freeze(&self, outcome: &Result<(), Error>) {
+        let freezing = {
+            let mut state = self.state();
+            if !matches!(
+                state.condition,
+                Condition::Draining | Condition::Stopped(_) | Condition::Frozen
+            ) {
+                state.condition = match outcome {
+                    Ok(()) => Condition::Frozen,
+                    Err(_) => Condition::Open,
+                };
+            }
+            std::mem::take(&mut state.freezing)
+        };
+        freezing
+            .into_iter()
+            .for_each(|sender| drop(sender.send(outcome.clone())));
     }
 
     /// Tells everybody who waits for these entries that they were not logged.
@@ -262,14 +346,39 @@ impl Intake {
                 .flat_map(|(_, senders)| senders)
                 .collect()
         };
+        let freezing = std::mem::take(&mut self.state().freezing);
         let error = Error::Stopped {
             cause: cause.to_owned(),
         };
         waiting
             .into_iter()
             .for_each(|sender| drop(sender.send(Err(error.clone()))));
+        freezing
+            .into_iter()
+            .for_each(|sender| drop(sender.send(Err(error.clone()))));
         self.arrived.notify_all();
         self.fatal.send_replace(Some(cause.to_owned()));
+    }
+
+    /// While `error` is set nothing new is taken, and what is known or in flight is answered as ever. Has no effect after
+    /// [`Intake::bar`].
+    pub(crate) fn hold(&self, error: Option<Error>) {
+        let mut state = self.state();
+        if !state.held.as_ref().is_some_and(is_final) {
+            state.held = error;
+        }
+    }
+
+    /// Nothing is ever taken again, and who waits in the queue is told; reads go on.
+    pub(crate) fn bar(&self, error: &Error) {
+        let identities: Vec<Hash> = {
+            let mut state = self.state();
+            state.held = Some(error.clone());
+            state.bytes = 0;
+            let queued = state.queue.drain(..);
+            queued.map(|pending| pending.identity).collect()
+        };
+        self.fail(identities, error);
     }
 
     /// Accepts nothing new; what is queued is still written.
@@ -296,8 +405,35 @@ impl Intake {
         self.fatal.subscribe()
     }
 
-    pub(crate) fn by_leaf_hash(&self, leaf_hash: &Hash) -> Vec<u64> {
+    /// Indexes of entries in memory that may have this leaf hash, and the files that may know others.
+    pub(crate) fn by_leaf_hash(&self, leaf_hash: &Hash) -> (Vec<u64>, Reading) {
         self.state().index.by_leaf_hash(leaf_hash)
+    }
+
+    /// How the index makes keys, and of what.
+    pub(crate) fn keyed(&self) -> (Keyed, &'static [Family]) {
+        (self.keyed.clone(), self.families)
+    }
+
+    /// The runs that are looked up now.
+    pub(crate) fn runs(&self) -> Arc<RunSet> {
+        self.state().index.runs().clone()
+    }
+
+    /// Units of the index that lie below `end` as a whole, and the index of the first one's first entry.
+    pub(crate) fn full_units(&self, end: u64) -> (u64, Vec<Arc<Unit>>) {
+        self.state().index.full_units(end)
+    }
+
+    /// Looks entries up in these runs from now on. One thread calls this.
+    pub(crate) fn install(&self, runs: RunSet) {
+        let runs = Arc::new(runs);
+        let mut state = self.state();
+        let before = state.index.runs().clone();
+        let released = state.index.install(runs);
+        // Freeing a unit, or the filter of a run, is not for those who wait for the lock.
+        drop(state);
+        drop((before, released));
     }
 
     /// Entries and bytes in the queue.
@@ -315,16 +451,25 @@ impl std::fmt::Debug for Intake {
     }
 }
 
+/// Whether a hold is for good.
+fn is_final(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::WitnessAhead { .. } | Error::WitnessForked { .. }
+    )
+}
+
 impl State {
     fn require_open(&mut self, now_ms: i64) -> Result<(), Error> {
         match &self.condition {
-            Condition::Open => Ok(()),
+            Condition::Open => self.held.clone().map_or(Ok(()), Err),
             // A clock that was set back must not make the pause longer than it is.
             Condition::Full(until) if !(*until - FULL_DISK_PAUSE_MS..*until).contains(&now_ms) => {
                 self.condition = Condition::Open;
                 Ok(())
             }
             Condition::Full(_) => Err(Error::StorageFull),
+            Condition::Freezing | Condition::Frozen => Err(Error::Frozen),
             Condition::Draining => Err(Error::ShuttingDown),
             Condition::Stopped(cause) => Err(Error::Stopped {
                 cause: cause.clone(),

@@ -44,6 +44,9 @@ pub struct FinishedLeaf {
     pub stored: Bytes,
     /// The hash in the tree.
     pub leaf_hash: Hash,
+    /// What the log promises for this entry beside its checkpoint: a message that the log's key signs. The signature is
+    /// the entry's attachment, durable with it, so that a later submission gets the same bytes. `None` in a signature log.
+    pub promise: Option<Vec<u8>>,
 }
 
 /// An admitted entry that waits for its index.
@@ -91,6 +94,7 @@ impl Leaf for BodyLeaf {
         Ok(FinishedLeaf {
             stored: self.body,
             leaf_hash: self.leaf_hash,
+            promise: None,
         })
     }
 }
@@ -141,11 +145,13 @@ impl Leaf for CertificateLeaf {
             extensions: ct::leaf_index_extensions(index)?.to_vec(),
             chain_fingerprints: self.chain_fingerprints,
         };
+        let promise = leaf.entry.sct_message(time_ms, &leaf.extensions)?;
         let stored = leaf.encode()?;
         require_length("certificate entry", stored.len(), MAX_TILE_LEAF_BYTES)?;
         Ok(FinishedLeaf {
             leaf_hash: leaf.leaf_hash()?,
             stored: stored.into(),
+            promise: Some(promise),
         })
     }
 }
@@ -179,6 +185,14 @@ impl Kind {
         match self {
             Self::Rekor => MAX_ENTRY_BYTES,
             Self::Ct => MAX_TILE_LEAF_BYTES,
+        }
+    }
+
+    /// The longest attachment, bytes: a P-256 signature in DER.
+    pub(crate) fn max_attachment_bytes(self) -> usize {
+        match self {
+            Self::Rekor => 0,
+            Self::Ct => 72,
         }
     }
 

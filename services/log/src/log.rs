@@ -1,7 +1,7 @@
 //! A handle on one open log, shared by all who submit and read.
 
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, OnceLock};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
@@ -12,14 +12,18 @@ use sealwright_tlog::{Hash, NoteKey, verify_inclusion};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
+use crate::dedup::{Checked, Reading};
 use crate::error::Error;
 use crate::identity::{IdentityRecord, LogIdentity};
 use crate::intake::{Committed, Intake, Offer};
 use crate::kind::Leaf;
 use crate::metrics::LogMetrics;
+use crate::notes::Notes;
+use crate::publication::Publication;
 use crate::publisher::Publisher;
 use crate::sign::CheckpointSigner;
-use crate::tree::{NodeError, PUBLIC, Snapshot, TileBytes, Tree};
+use crate::cosign::WitnessMode;
+use crate::tree::{PublishedHead, NodeError, PUBLIC, Snapshot, TileBytes, Tree};
 
 /// Proof that an entry is in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +45,9 @@ pub struct Receipt {
     pub checkpoint: String,
     /// The bytes the log stores: canonical body, or `TileLeaf`.
     pub stored: Bytes,
+    /// In a certificate log, the signature of the entry's SCT, always the same (raw, without its algorithms); empty in a
+    /// signature log, and where it was lost.
+    pub attachment: Bytes,
     /// The log had the entry already.
     pub duplicate: bool,
 }
@@ -82,15 +89,19 @@ pub(crate) struct Inner {
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) metrics: LogMetrics,
     pub(crate) strict_files: bool,
+    /// Where witnesses see a checkpoint before anybody else does.
+    pub(crate) publication: OnceLock<Arc<Publication>>,
+    pub(crate) notes: Notes,
     pub(crate) threads: Mutex<Option<Threads>>,
 }
 
 #[derive(Debug)]
-/// The log's two threads, and the lock they keep.
+/// The log's threads, and the lock they keep.
 pub(crate) struct Threads {
     pub(crate) sequencer: JoinHandle<()>,
+    pub(crate) settler: JoinHandle<()>,
     pub(crate) publisher: JoinHandle<()>,
-    /// Held until both have ended.
+    /// Held until all have ended.
     pub(crate) _lock: Box<dyn Debug + Send + Sync>,
 }
 
@@ -130,29 +141,67 @@ impl Log {
 
     async fn submit_boxed(&self, leaf: Box<dyn Leaf>) -> Result<Receipt, Error> {
         let identity = leaf.identity();
-        let (mut leaf, mut refuted) = (leaf, Vec::new());
+        self.inner.metrics.known_probes.inc();
+        let (mut leaf, mut checked) = (leaf, Checked::default());
         loop {
-            match self.inner.intake.offer(leaf, &refuted)? {
+            match self.inner.intake.offer(leaf, &checked)? {
                 Offer::Waiting { outcome, duplicate } => {
                     let stopped = Error::Stopped {
                         cause: "the writer ended".into(),
                     };
                     let committed = outcome.await.map_err(|_| stopped)??;
-                    self.await_files(committed.snapshot.size()).await?;
                     return self.receipt(committed, duplicate).await;
                 }
+                Offer::Read(again, reading) => {
+                    let reading = Arc::new(reading);
+                    let candidates = self.read_runs(reading.clone()).await?;
+                    if let Some(known) = self.same_as(&identity, candidates, &mut checked).await? {
+                        return Ok(known);
+                    }
+                    checked.done(&reading);
+                    leaf = again;
+                }
                 Offer::Candidates(again, candidates) => {
-                    for index in candidates {
-                        let stored = self.stored(index).await?;
-                        if self.inner.identity.kind.facts(&stored)?.identity == identity {
-                            return self.receipt_of(index, stored).await;
-                        }
-                        refuted.push(index);
+                    if let Some(known) = self.same_as(&identity, candidates, &mut checked).await? {
+                        return Ok(known);
                     }
                     leaf = again;
                 }
             }
         }
+    }
+
+    /// The receipt of the first candidate that is the entry itself.
+    async fn same_as(
+        &self,
+        identity: &Hash,
+        candidates: Vec<u64>,
+        checked: &mut Checked,
+    ) -> Result<Option<Receipt>, Error> {
+        for index in candidates {
+            let stored = self.stored(index).await?;
+            if self.inner.identity.kind.facts(&stored)?.identity == *identity {
+                return self.receipt_of(index, stored).await.map(Some);
+            }
+            checked.refute(index);
+        }
+        Ok(None)
+    }
+
+    /// Reads the files of a look-up, where it does not hold up the runtime. A damaged one is an error until the publisher
+    /// has made it again, which it is told to do.
+    async fn read_runs(&self, reading: Arc<Reading>) -> Result<Vec<u64>, Error> {
+        if reading.runs() == 0 {
+            return Ok(Vec::new());
+        }
+        let runs = reading.runs();
+        let read = self.blocking(move |tree| reading.read(&*tree.disk)).await;
+        match &read {
+            Ok(candidates) => self.inner.metrics.known_read(runs, candidates.len()),
+            Err(Error::Corrupt { .. }) => self.inner.publisher.wake(),
+            Err(_) => {}
+        }
+        read
     }
 
     /// With `strict_files`, waits until the public checkpoint file covers `size` entries.
@@ -176,13 +225,14 @@ impl Log {
         self.inner.metrics.duplicates.inc();
         let facts = self.inner.identity.kind.facts(&stored)?;
         let snapshot = self.inner.tree.snapshot();
-        self.await_files(snapshot.size()).await?;
         let committed = Committed {
             index,
             leaf_hash: facts.leaf_hash,
             stored,
+            attachment: self.attachment(index).await?.unwrap_or_default(),
             time_ms: 0,
             snapshot,
+            proofs: None,
         };
         let receipt = self.receipt(committed, true).await?;
         Ok(Receipt {
@@ -191,19 +241,44 @@ impl Log {
         })
     }
 
+    /// The checkpoint that a receipt of the entry at `index` carries: the one of its own batch, or the first that the
+    /// witnesses have seen and that covers it.
+    async fn head_over(&self, index: u64, snapshot: &Snapshot) -> Result<PublishedHead, Error> {
+        let head = match self.inner.publication.get() {
+            None => PublishedHead::from(snapshot),
+            Some(publication) => {
+                publication.cover(index).await?;
+                self.inner.tree.shown()
+            }
+        };
+        self.await_files(head.size).await?;
+        Ok(head)
+    }
+
     async fn receipt(&self, committed: Committed, duplicate: bool) -> Result<Receipt, Error> {
         let Committed {
             index,
             leaf_hash,
             stored,
+            attachment,
             time_ms,
             snapshot,
+            proofs,
         } = committed;
-        let (tree_size, root) = (snapshot.size(), snapshot.root);
-        let proof = self.inclusion_proof(index, tree_size).await?;
-        // Nobody gets a receipt that a client would refuse.
-        verify_inclusion(index, tree_size, &leaf_hash, &proof, &root)?;
-        let checkpoint = String::from_utf8_lossy(&snapshot.note).into_owned();
+        let head = self.head_over(index, &snapshot).await?;
+        let (tree_size, root) = (head.size, head.root);
+        // The proofs of a batch were checked together; they are of the tree that it made.
+        let proofs = proofs.filter(|_| tree_size == snapshot.size());
+        let proof = match proofs.and_then(|proofs| proofs.proof(index)) {
+            Some(proof) => proof,
+            None => {
+                let proof = self.inclusion_proof(index, tree_size).await?;
+                // Nobody gets a receipt that a client would refuse.
+                verify_inclusion(index, tree_size, &leaf_hash, &proof, &root)?;
+                proof
+            }
+        };
+        let checkpoint = String::from_utf8_lossy(&head.note).into_owned();
         Ok(Receipt {
             index,
             leaf_hash,
@@ -213,19 +288,28 @@ impl Log {
             proof,
             checkpoint,
             stored,
+            attachment,
             duplicate,
         })
     }
 
-    /// The newest durable checkpoint.
+    /// The checkpoint that is shown: the newest durable one or, where witnesses are asked first, the newest that they have
+    /// seen, with their cosignatures below the log's signature.
     pub fn tree_head(&self) -> TreeHead {
-        let snapshot: Arc<Snapshot> = self.inner.tree.snapshot();
+        let head = self.inner.tree.shown();
         TreeHead {
-            size: snapshot.size(),
-            root: snapshot.root,
-            timestamp_ms: snapshot.time_ms,
-            checkpoint: snapshot.note.clone(),
+            size: head.size,
+            root: head.root,
+            timestamp_ms: head.time_ms,
+            checkpoint: head.note,
         }
+    }
+
+    /// `Err` with the words for an operator while the witnesses' quorum is missing, and whether that keeps entries out;
+    /// `None` for a log without witnesses.
+    pub fn witnessed(&self) -> Option<(WitnessMode, Result<(), String>)> {
+        let publication = self.inner.publication.get()?;
+        Some((publication.mode(), publication.condition()))
     }
 
     /// A tile or bundle of any width that the tree has had. [`Error::NotInTree`] when it has not.
@@ -248,6 +332,42 @@ impl Log {
     /// The stored bytes of the entries `from..to`. The caller bounds how many.
     pub async fn stored_range(&self, from: u64, to: u64) -> Result<Vec<Bytes>, Error> {
         self.blocking(move |tree| tree.stored_range(from, to)).await
+    }
+
+    /// What the log keeps beside the entry at `index`: in a certificate log, the signature of its SCT. `None` in a
+    /// signature log, and where it was lost; fsck says which file is missing or damaged.
+    pub async fn attachment(&self, index: u64) -> Result<Option<Bytes>, Error> {
+        if self.inner.identity.kind.max_attachment_bytes() == 0 {
+            return Ok(None);
+        }
+        if let Some(attachment) = self.inner.tree.attachment_in_memory(index)? {
+            return Ok(Some(attachment).filter(|attachment| !attachment.is_empty()));
+        }
+        match self.blocking(move |tree| tree.attachment(index)).await {
+            Err(error @ Error::Corrupt { .. }) => {
+                tracing::warn!(%error, index, "the attachment of an entry is lost");
+                Ok(None)
+            }
+            read => read,
+        }
+    }
+
+    /// Takes no more entries, ever: what is queued is written, then a last frame without entries whose checkpoint says
+    /// that the log is frozen (in a signature log; a certificate log's checkpoint cannot say it). Reads go on. Idempotent.
+    ///
+    /// # Errors
+    /// [`Error::StorageFull`], [`Error::Signer`] and [`Error::ClockBehind`]: the log is not frozen and goes on.
+    pub async fn freeze(&self) -> Result<TreeHead, Error> {
+        if let Some(outcome) = self.inner.intake.freeze()? {
+            // Whoever shuts the log down meanwhile ends the wait.
+            outcome.await.unwrap_or(Err(Error::ShuttingDown))?;
+        }
+        Ok(self.tree_head())
+    }
+
+    /// Whether the log is frozen; also after it was opened again.
+    pub fn frozen(&self) -> bool {
+        self.inner.tree.snapshot().frozen
     }
 
     /// The inclusion proof of the entry at `index` in the tree of `size` entries.
@@ -281,7 +401,9 @@ impl Log {
 
     /// The index of the entry with this leaf hash.
     pub async fn find_leaf(&self, leaf_hash: &Hash) -> Result<Option<u64>, Error> {
-        for index in self.inner.intake.by_leaf_hash(leaf_hash) {
+        let (mut candidates, reading) = self.inner.intake.by_leaf_hash(leaf_hash);
+        candidates.extend(self.read_runs(Arc::new(reading)).await?);
+        for index in candidates {
             let id = TileId::in_tree(
                 TileKind::Hashes(0),
                 index / 256,
@@ -361,13 +483,17 @@ impl Log {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         let Some(threads) = threads else { return };
+        if let Some(publication) = self.inner.publication.get() {
+            publication.stop().await;
+        }
         let publisher = self.inner.publisher.clone();
         let ended = spawn_blocking(move || {
             let sequencer = threads.sequencer.join();
+            let settler = threads.settler.join();
             publisher.drain();
-            (sequencer.is_ok(), threads.publisher.join().is_ok())
+            sequencer.is_ok() && settler.is_ok() && threads.publisher.join().is_ok()
         });
-        if !matches!(ended.await, Ok((true, true))) {
+        if !matches!(ended.await, Ok(true)) {
             tracing::error!(
                 log = self.inner.identity.name,
                 "a thread of the log ended badly"

@@ -5,7 +5,8 @@
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, PoisonError, OnceLock};
 
 use sealwright_crypto::random_bytes;
 use sealwright_host::SharedClock;
@@ -13,6 +14,9 @@ use sealwright_tlog::{NoteKey, RightEdge};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
+use crate::cosign::Cosigner;
+use crate::dedup::compact::Compactor;
+use crate::dedup::load;
 use crate::disk::{Disk, FileDisk};
 use crate::error::Error;
 use crate::head::{Head, HeadRow, HeadStore, SqliteHead};
@@ -20,16 +24,19 @@ use crate::identity::{IdentityRecord, LogIdentity, make};
 use crate::intake::{Intake, Limits};
 use crate::log::{Inner, Log, Threads};
 use crate::metrics::LogMetrics;
+use crate::notes::Notes;
 use crate::options::{EngineOptions, EngineParts, require_usable};
+use crate::publication::{Publication, Slots};
 use crate::publisher::{PublishOptions, Publisher};
 use crate::recover;
 use crate::sequencer::Sequencer;
+use crate::settle::{Settler, settle};
 use crate::sign::CheckpointSigner;
 use crate::tree::{Snapshot, Tree};
 use crate::wal::{Appended, ChecksumKey, Frame, Writer};
 
-const LOCK_FILE: &str = "LOCK";
-const STATE_FILE: &str = "state.db";
+pub(crate) const LOCK_FILE: &str = "LOCK";
+pub(crate) const STATE_FILE: &str = "state.db";
 
 impl Log {
     /// Opens the log in `dir`, or makes it where [`EngineOptions::create`] says so. Needs a multi-threaded runtime.
@@ -75,43 +82,58 @@ impl Log {
         Ok(Self::run(engine))
     }
 
-    fn run(engine: Engine) -> Self {
-        let Engine {
-            identity,
-            record,
-            signer,
-            intake,
-            tree,
-            sequencer,
-            publisher,
-            head,
-            metrics,
-            strict_files,
-            lock,
-        } = engine;
+    fn run(mut engine: Engine) -> Self {
+        let (cosigner, clock) = (engine.cosigner.take(), engine.clock.clone());
+        let (log, mut sequencer, head, lock) = engine.into_parts();
+        let (intake, publisher) = (&log.inner.intake, log.inner.publisher.clone());
+        let (settler, batches) = sync_channel(1);
+        sequencer.settler = Settler::on_thread(settler);
         let threads = Threads {
+            settler: std::thread::spawn(guarded(intake.clone(), "settler", {
+                let intake = intake.clone();
+                move || batches.iter().for_each(|batch| settle(&intake, batch))
+            })),
             sequencer: std::thread::spawn(guarded(intake.clone(), "sequencer", move || {
                 sequencer.run()
             })),
-            publisher: std::thread::spawn(guarded(intake.clone(), "publisher", {
-                let publisher = publisher.clone();
-                move || publisher.run(head)
+            publisher: std::thread::spawn(guarded(intake.clone(), "publisher", move || {
+                publisher.run(head)
             })),
             _lock: lock,
         };
-        Self {
-            inner: Arc::new(Inner {
-                identity,
-                record,
-                signer,
-                intake,
-                tree,
-                publisher,
-                metrics,
-                strict_files,
-                threads: Mutex::new(Some(threads)),
-            }),
+        *log.inner
+            .threads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(threads);
+        if let Some((cosigner, slots)) = cosigner {
+            let publication = Publication::start(cosigner, slots, &log.inner, clock);
+            // It was made just now, and nobody else has set it.
+            let _unimportant = log.inner.publication.set(publication);
         }
+        log
+    }
+}
+
+impl Engine {
+    /// The handle of a log without threads, and what they would own.
+    pub(crate) fn into_parts(self) -> (Log, Sequencer, Head, Box<dyn Debug + Send + Sync>) {
+        let inner = Inner {
+            identity: self.identity,
+            record: self.record,
+            signer: self.signer,
+            intake: self.intake,
+            tree: self.tree,
+            publisher: self.publisher,
+            metrics: self.metrics,
+            strict_files: self.strict_files,
+            publication: OnceLock::new(),
+            notes: Notes::default(),
+            threads: Mutex::new(None),
+        };
+        let log = Log {
+            inner: Arc::new(inner),
+        };
+        (log, self.sequencer, self.head, self.lock)
     }
 }
 
@@ -144,6 +166,7 @@ pub(crate) struct Start {
     signer: CheckpointSigner,
     clock: SharedClock,
     metrics: LogMetrics,
+    cosigner: Option<Arc<dyn Cosigner>>,
 }
 
 /// An open log whose parts work when they are called: the two threads of a [`Log`] call them, or one thread, step by
@@ -159,6 +182,9 @@ pub(crate) struct Engine {
     pub(crate) head: Head,
     pub(crate) metrics: LogMetrics,
     pub(crate) strict_files: bool,
+    pub(crate) clock: SharedClock,
+    /// Whom checkpoints are shown to first, and what they cosigned last.
+    pub(crate) cosigner: Option<(Arc<dyn Cosigner>, Slots)>,
     /// Nobody else has the log open while this lives.
     pub(crate) lock: Box<dyn Debug + Send + Sync>,
 }
@@ -192,6 +218,7 @@ impl Start {
             signer,
             clock: parts.clock,
             metrics,
+            cosigner: parts.cosigner,
         })
     }
 
@@ -231,16 +258,27 @@ impl Start {
             snapshot,
             recovered.overlay,
         ));
-        let intake = Arc::new(Intake::new(
-            self.limits(),
-            recovered.index,
-            self.clock.clone(),
-        ));
+        let index = load::open(&tree, record.keyed()?, recovered.filed)?;
+        let intake = Arc::new(Intake::new(self.limits(), index, self.clock.clone()));
+        let compactor = Compactor::new(tree.clone(), intake.clone(), self.metrics.clone());
+        if tree.snapshot().frozen {
+            intake.settle_freeze(&Ok(()));
+        }
+        let cosigner = match self.cosigner.clone() {
+            Some(cosigner) => {
+                let public = recovered.public_size;
+                let slots =
+                    Publication::prepare(&*cosigner, &*self.disk, &tree, &self.key, public)?;
+                Some((cosigner, slots))
+            }
+            None => None,
+        };
         let publisher = Arc::new(Publisher::new(
             self.publish_options(),
             tree.clone(),
             writer.segments(),
             intake.clone(),
+            compactor,
             recovered.public_size,
         ));
         let sequencer = Sequencer {
@@ -248,9 +286,10 @@ impl Start {
             tree: tree.clone(),
             writer,
             signer: self.signer.clone(),
-            clock: self.clock,
+            clock: self.clock.clone(),
             publisher: publisher.clone(),
             metrics: self.metrics.clone(),
+            settler: Settler::default(),
             epoch,
             seq,
         };
@@ -265,6 +304,8 @@ impl Start {
             head,
             metrics: self.metrics,
             strict_files: self.options.strict_files,
+            clock: self.clock,
+            cosigner,
             lock,
         })
     }
@@ -322,6 +363,8 @@ impl Start {
             new_root: root,
             note: note.clone(),
             leaves: Vec::new(),
+            attachments: Vec::new(),
+            frozen: false,
         };
         match writer.append(&frame)? {
             Appended::Durable => Ok(Snapshot {
@@ -330,6 +373,7 @@ impl Start {
                 time_ms,
                 edge,
                 partial: Vec::new(),
+                frozen: false,
             }),
             Appended::Refused => Err(Error::StorageFull),
         }

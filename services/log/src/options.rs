@@ -88,7 +88,11 @@ pub(crate) fn require_usable(identity: &LogIdentity, options: &EngineOptions) ->
         })
     };
     let largest = identity.kind.max_stored_bytes() as u64;
-    let overhead = (wal::LEAF_PREFIX_BYTES + STORED_OVERHEAD) * options.batch_entries;
+    let attachment = match identity.kind.max_attachment_bytes() {
+        0 => 0,
+        bytes => wal::ATTACHMENT_PREFIX_BYTES + bytes,
+    };
+    let overhead = (wal::LEAF_PREFIX_BYTES + STORED_OVERHEAD + attachment) * options.batch_entries;
     let frame = wal::frame_bytes(NOTE_BYTES, options.batch_bytes + overhead);
     if identity.origin.len() > MAX_ORIGIN_BYTES {
         return problem(format!(

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use sealwright_tlog::tile::{TILE_HEIGHT, TILE_WIDTH, TileId, TileKind, hashes_at_level};
 use tokio::sync::watch;
 
-use crate::dedup::{Hints, IndexFile};
+use crate::attachments;
+use crate::dedup::compact::Compactor;
 use crate::error::Error;
 use crate::head::{Head, HeadRow};
 use crate::intake::Intake;
@@ -43,6 +44,7 @@ pub(crate) struct Publisher {
     tree: Arc<Tree>,
     segments: Arc<Segments>,
     intake: Arc<Intake>,
+    compactor: Compactor,
     state: Mutex<State>,
     changed: Condvar,
     /// Tree size of the public checkpoint.
@@ -55,6 +57,8 @@ struct State {
     draining: bool,
     /// The last round failed, most likely for want of space.
     full: bool,
+    /// Folders of partial tiles that are full now, and whose partial tiles a checkpoint that is shown still needs.
+    full_later: Vec<String>,
 }
 
 impl Publisher {
@@ -63,6 +67,7 @@ impl Publisher {
         tree: Arc<Tree>,
         segments: Arc<Segments>,
         intake: Arc<Intake>,
+        compactor: Compactor,
         published: u64,
     ) -> Self {
         let state = Mutex::new(State {
@@ -75,6 +80,7 @@ impl Publisher {
             tree,
             segments,
             intake,
+            compactor,
             state,
             changed: Condvar::new(),
             published,
@@ -176,22 +182,49 @@ impl Publisher {
 
     /// One round: files of what was durable when it began, then what they allow. It neither waits nor looks at a clock.
     pub(crate) fn publish(&self, head: &mut Head) -> Result<(), Error> {
-        // The snapshot first: the overlay may then hold more than it needs, never less.
+        // What is shown first, then the snapshot: each may then be more than the one before needs, never less.
+        let shown = self.tree.shown();
         let snapshot = self.tree.snapshot();
         let overlay = self.tree.overlay();
         let mut files = self.full_files(&overlay)?;
         if self.options.static_partials {
-            files.extend(self.partial_files(&snapshot)?);
+            files.extend(if shown.size == snapshot.size() {
+                self.partial_files(&snapshot)?
+            } else {
+                self.partial_files_at(shown.size)?
+            });
         }
+        let attached = overlay.bundles.iter().filter_map(|(bundle, leaves)| {
+            Some((
+                attachments::path(*bundle),
+                attachments::encode(*bundle, leaves)?,
+            ))
+        });
+        files.extend(attached);
         self.put(&files)?;
-        self.append_hints(&overlay)?;
-        self.put(&[(CHECKPOINT_FILE.to_owned(), snapshot.note.to_vec())])?;
+        self.put(&[(CHECKPOINT_FILE.to_owned(), shown.note.to_vec())])?;
         let published = (snapshot.size() >> TILE_HEIGHT) << TILE_HEIGHT;
         self.record(head, &snapshot, published)?;
+        self.compactor.absorb(published)?;
         self.tree.settle(&overlay);
-        self.published.send_replace(snapshot.size());
+        self.published.send_replace(shown.size);
         self.segments.maintain(published)?;
-        self.remove_partials(&overlay)
+        self.remove_partials(&overlay, shown.size)?;
+        self.compact(&overlay)
+    }
+
+    /// A round's share of the index's upkeep. A full disk puts it off: what is known does not depend on it.
+    fn compact(&self, overlay: &Overlay) -> Result<(), Error> {
+        let entries = overlay.bundles.len() as u64 * u64::from(TILE_WIDTH);
+        match self.compactor.step(entries) {
+            Ok(false) => {}
+            Ok(true) => self.state().dirty = true,
+            Err(error) if error.is_storage_full() => {
+                tracing::warn!(%error, "runs of known entries are not merged");
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     fn put(&self, files: &[(String, Vec<u8>)]) -> Result<(), Error> {
@@ -260,25 +293,11 @@ impl Publisher {
         Ok(files)
     }
 
-    /// Extends `dedup.idx` by the bundles of this round. It is derived, so it is not synced.
-    fn append_hints(&self, overlay: &Overlay) -> Result<(), Error> {
-        let form = IndexFile::new(self.tree.kind.identity_is_leaf_hash());
-        for (bundle, leaves) in &overlay.bundles {
-            let Some(tile) = overlay.tiles.get(&(0, *bundle)) else {
-                continue;
-            };
-            let pairs = leaves.iter().zip(tile.hashes());
-            let hints: Vec<Hints> = pairs
-                .map(|(leaf, leaf_hash)| Hints::new(&leaf.identity, leaf_hash))
-                .collect();
-            let written = self.tree.disk.write_at(
-                IndexFile::NAME,
-                form.offset(*bundle),
-                &form.encode(*bundle, &hints),
-            );
-            written.map_err(|error| Error::disk("writing", IndexFile::NAME, error))?;
-        }
-        Ok(())
+    /// The partial tiles of an older size: of the checkpoint that is shown while witnesses look at the newest.
+    fn partial_files_at(&self, size: u64) -> Result<Vec<(String, Vec<u8>)>, Error> {
+        partial_ids(self.tree.kind.bundle(), size)
+            .map(|id| Ok((public_path(id), self.tree.tile(id)?.to_vec())))
+            .collect()
     }
 
     fn record(&self, head: &mut Head, snapshot: &Snapshot, published: u64) -> Result<(), Error> {
@@ -297,18 +316,28 @@ impl Publisher {
         head.swap(next)
     }
 
-    /// Removes the partial tiles of tiles that are full now.
-    fn remove_partials(&self, overlay: &Overlay) -> Result<(), Error> {
+    /// Removes the partial tiles of tiles that are full now, once no checkpoint that is shown needs them.
+    fn remove_partials(&self, overlay: &Overlay, shown: u64) -> Result<(), Error> {
+        let folder = |id| format!("{}.p", public_path(id));
+        let bundle = self.tree.kind.bundle();
         let bundles = overlay
             .bundles
             .keys()
-            .map(|index| TileId::full(self.tree.kind.bundle(), *index));
+            .map(|index| TileId::full(bundle, *index));
         let tiles = overlay
             .tiles
             .keys()
             .map(|(level, index)| TileId::full(TileKind::Hashes(*level), *index));
-        for id in bundles.chain(tiles) {
-            let folder = format!("{}.p", public_path(id));
+        let mut full = std::mem::take(&mut self.state().full_later);
+        full.extend(bundles.chain(tiles).map(folder));
+        let needed: Vec<String> = partial_ids(bundle, shown)
+            .map(|id| folder(TileId::full(id.kind, id.index)))
+            .collect();
+        for folder in full {
+            if needed.contains(&folder) {
+                self.state().full_later.push(folder);
+                continue;
+            }
             self.tree
                 .disk
                 .remove(&folder)
@@ -316,4 +345,15 @@ impl Publisher {
         }
         Ok(())
     }
+}
+
+/// The tiles and the bundle that are not full in the tree of `size` entries.
+fn partial_ids(bundle: TileKind, size: u64) -> impl Iterator<Item = TileId> {
+    let hashes =
+        (0..LEVELS).map(move |level| (TileKind::Hashes(level), hashes_at_level(level, size)));
+    hashes.chain([(bundle, size)]).filter_map(|(kind, count)| {
+        let width = u16::try_from(count % u64::from(TILE_WIDTH)).ok()?;
+        let index = count >> TILE_HEIGHT;
+        (width > 0).then_some(TileId { kind, index, width })
+    })
 }

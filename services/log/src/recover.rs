@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use sealwright_tlog::edge::FullTile;
-use sealwright_tlog::tile::{TILE_HEIGHT, TILE_WIDTH, TileId};
+use sealwright_tlog::tile::{TILE_HEIGHT, TILE_WIDTH};
 use sealwright_tlog::{Checkpoint, NoteKey, RightEdge};
 
-use crate::dedup::{Hints, Index, IndexFile};
+use crate::dedup::load::covered_by_names;
+use crate::dedup::run::FOLDER;
 use crate::disk::Disk;
 use crate::error::Error;
+use crate::frozen;
 use crate::head::HeadRow;
 use crate::kind::Kind;
 use crate::publisher::CHECKPOINT_FILE;
-use crate::tree::{Overlay, Snapshot, StoredLeaf, Tree, edge_from_files, public_path};
+use crate::tree::{Overlay, Snapshot, StoredLeaf, Tree, edge_from_files};
 use crate::wal::{self, ChecksumKey, Frame, Scan};
 
 /// A log that was read and found sound.
@@ -21,7 +23,8 @@ pub(crate) struct Recovered {
     /// `None` for a log without a single frame.
     pub(crate) snapshot: Option<Snapshot>,
     pub(crate) overlay: Overlay,
-    pub(crate) index: Index,
+    /// Entries below are in synced tiles and bundles.
+    pub(crate) filed: u64,
     /// Size of the public checkpoint file, 0 when there is none.
     pub(crate) public_size: u64,
 }
@@ -59,13 +62,20 @@ pub(crate) fn read(
             });
         }
     }
-    let (state, mut index) = replay.finish()?;
-    let Some((snapshot, overlay)) = state else {
+    let covered = covered_by_names(&**disk)?;
+    if covered > have {
+        return Err(Error::RolledBack {
+            evidence: FOLDER,
+            seen: covered,
+            have,
+        });
+    }
+    let Some((snapshot, overlay)) = replay.finish()? else {
         return Ok(Recovered {
             scan,
             snapshot: None,
             overlay: Overlay::default(),
-            index,
+            filed,
             public_size,
         });
     };
@@ -75,13 +85,12 @@ pub(crate) fn read(
             return Err(Error::Forked { evidence, size });
         }
     }
-    load_hints(&tree, filed, &mut index)?;
     let (snapshot, overlay) = tree.into_parts();
     Ok(Recovered {
         scan,
         snapshot,
         overlay,
-        index,
+        filed,
         public_size,
     })
 }
@@ -114,9 +123,14 @@ struct Replay<'a> {
     edge: Option<RightEdge>,
     overlay: Overlay,
     partial: Vec<StoredLeaf>,
-    index: Index,
-    /// The last frame's checkpoint and time.
-    last: Option<(String, u64)>,
+    last: Option<Last>,
+}
+
+/// What is kept of the last frame.
+struct Last {
+    note: String,
+    time_ms: u64,
+    frozen: bool,
 }
 
 impl<'a> Replay<'a> {
@@ -129,7 +143,6 @@ impl<'a> Replay<'a> {
             edge: None,
             overlay: Overlay::default(),
             partial: Vec::new(),
-            index: Index::new(kind.identity_is_leaf_hash()),
             last: None,
         }
     }
@@ -140,20 +153,20 @@ impl<'a> Replay<'a> {
             None => self.first_edge(&frame)?,
         };
         let mut full = Vec::new();
-        for (index, stored) in (frame.first_index..).zip(&frame.leaves) {
+        for (position, stored) in frame.leaves.iter().enumerate() {
+            let index = frame.first_index + position as u64;
             let facts = self
                 .kind
                 .facts(stored)
                 .map_err(|error| bad_frame(&frame, &error.to_string()))?;
             edge.push(facts.leaf_hash, &mut full);
             if index >= self.filed {
-                self.index
-                    .insert(Hints::new(&facts.identity, &facts.leaf_hash), index);
                 self.keep(
                     index,
                     StoredLeaf {
                         stored: stored.clone(),
                         identity: facts.identity,
+                        attachment: frame.attachment(position),
                     },
                 );
             }
@@ -171,7 +184,11 @@ impl<'a> Replay<'a> {
                 .map(|tile| ((tile.level, tile.index), Arc::new(tile.nodes))),
         );
         self.edge = Some(edge);
-        self.last = Some((frame.note, frame.time_ms));
+        self.last = Some(Last {
+            note: frame.note,
+            time_ms: frame.time_ms,
+            frozen: frame.frozen,
+        });
         Ok(())
     }
 
@@ -219,19 +236,27 @@ impl<'a> Replay<'a> {
         if (checkpoint.size, checkpoint.root) != (frame.end_index(), frame.new_root) {
             return Err(bad_frame(frame, "its checkpoint is of another tree"));
         }
+        // A certificate log's checkpoint has no extension lines, and so cannot say it.
+        if self.kind == Kind::Rekor && frozen::is_frozen(checkpoint) != frame.frozen {
+            return Err(bad_frame(
+                frame,
+                "it freezes the log and its checkpoint does not say so, or the other way round",
+            ));
+        }
         Ok(())
     }
 
-    fn finish(self) -> Result<(Option<(Snapshot, Overlay)>, Index), Error> {
-        let (Some(edge), Some((note, time_ms))) = (self.edge, self.last) else {
-            return Ok((None, self.index));
+    fn finish(self) -> Result<Option<(Snapshot, Overlay)>, Error> {
+        let (Some(edge), Some(last)) = (self.edge, self.last) else {
+            return Ok(None);
         };
         let snapshot = Snapshot {
             root: edge.root(),
-            note: note.into(),
-            time_ms,
+            note: last.note.into(),
+            time_ms: last.time_ms,
             edge,
             partial: self.partial,
+            frozen: last.frozen,
         };
         if snapshot.size() % u64::from(TILE_WIDTH) != snapshot.partial.len() as u64 {
             return Err(Error::corrupt(
@@ -239,7 +264,7 @@ impl<'a> Replay<'a> {
                 "it does not hold the entries of the last bundle",
             ));
         }
-        Ok((Some((snapshot, self.overlay)), self.index))
+        Ok(Some((snapshot, self.overlay)))
     }
 }
 
@@ -250,47 +275,4 @@ fn tile_end(tile: &FullTile) -> u64 {
 
 fn bad_frame(frame: &Frame, problem: &str) -> Error {
     Error::corrupt("wal", format!("frame {}: {problem}", frame.seq))
-}
-
-/// Reads the hints of all entries below `filed`; makes blocks again that are missing or damaged.
-fn load_hints(tree: &Tree, filed: u64, index: &mut Index) -> Result<(), Error> {
-    let form = IndexFile::new(tree.kind.identity_is_leaf_hash());
-    let file = tree
-        .disk
-        .read(IndexFile::NAME)
-        .map_err(|error| Error::disk("reading", IndexFile::NAME, error))?;
-    let file = file.unwrap_or_default();
-    for bundle in 0..filed >> TILE_HEIGHT {
-        let hints = match form.decode(bundle, &file) {
-            Some(hints) => hints,
-            None => rebuild_hints(tree, bundle, form)?,
-        };
-        let first = bundle << TILE_HEIGHT;
-        (first..)
-            .zip(hints)
-            .for_each(|(at, hints)| index.insert(hints, at));
-    }
-    Ok(())
-}
-
-fn rebuild_hints(tree: &Tree, bundle: u64, form: IndexFile) -> Result<Vec<Hints>, Error> {
-    let path = || public_path(TileId::full(tree.kind.bundle(), bundle));
-    let mut hints = Vec::new();
-    for stored in tree.stored_bundle(bundle)? {
-        let facts = tree
-            .kind
-            .facts(&stored)
-            .map_err(|error| Error::corrupt(path(), error.to_string()))?;
-        hints.push(Hints::new(&facts.identity, &facts.leaf_hash));
-    }
-    let written = tree.disk.write_at(
-        IndexFile::NAME,
-        form.offset(bundle),
-        &form.encode(bundle, &hints),
-    );
-    if let Err(error) = written {
-        // The next start makes it again.
-        tracing::warn!(%error, bundle, "dedup.idx was not repaired");
-    }
-    Ok(hints)
 }

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use sealwright_host::SharedClock;
 use sealwright_tlog::edge::FullTile;
 use sealwright_tlog::tile::TILE_WIDTH;
 use sealwright_tlog::{Hash, RightEdge};
 
 use crate::error::Error;
-use crate::intake::{Committed, Intake, Pending};
+use crate::intake::{Intake, Pending, Waiting, Work};
 use crate::kind::FinishedLeaf;
 use crate::metrics::LogMetrics;
 use crate::publisher::Publisher;
+use crate::settle::{Durable, Entry, Settler};
 use crate::sign::CheckpointSigner;
 use crate::tree::{Snapshot, StoredLeaf, Tree};
 use crate::wal::{Appended, Frame, Writer};
@@ -28,6 +30,7 @@ pub(crate) struct Sequencer {
     pub(crate) clock: SharedClock,
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) metrics: LogMetrics,
+    pub(crate) settler: Settler,
     pub(crate) epoch: u64,
     /// Number of the last frame.
     pub(crate) seq: u64,
@@ -37,19 +40,42 @@ pub(crate) struct Sequencer {
 struct Draft {
     edge: RightEdge,
     full: Vec<FullTile>,
-    leaves: Vec<(Hash, FinishedLeaf)>,
+    leaves: Vec<DraftLeaf>,
+    /// What the log's key signs for each leaf: one for every leaf, or none at all.
+    promises: Vec<Vec<u8>>,
     refused: Vec<(Hash, Error)>,
+}
+
+struct DraftLeaf {
+    identity: Hash,
+    stored: Bytes,
+    leaf_hash: Hash,
+}
+
+impl Draft {
+    fn push(&mut self, identity: Hash, leaf: FinishedLeaf) {
+        self.edge.push(leaf.leaf_hash, &mut self.full);
+        self.promises.extend(leaf.promise);
+        self.leaves.push(DraftLeaf {
+            identity,
+            stored: leaf.stored,
+            leaf_hash: leaf.leaf_hash,
+        });
+    }
 }
 
 impl Sequencer {
     /// Works until the intake ends.
     pub(crate) fn run(mut self) {
-        while let Some(batch) = self.intake.next_batch() {
-            self.process(batch);
+        while let Some(work) = self.intake.next_work() {
+            match work {
+                Work::Batch(batch) => self.process(batch),
+                Work::Freeze => self.freeze(),
+            }
         }
     }
 
-    /// One batch, from [`Intake::next_batch`] or [`Intake::try_batch`]; whoever waits for it is told before this returns.
+    /// One batch, from [`Intake::next_work`] or [`Intake::try_batch`]; whoever waits for it is told before this returns.
     pub(crate) fn process(&mut self, batch: Vec<Pending>) {
         let identities: Vec<Hash> = batch.iter().map(|pending| pending.identity).collect();
         match self.commit(batch) {
@@ -88,6 +114,7 @@ impl Sequencer {
         }
 
         let root = draft.edge.root();
+        let attachments = self.signer.sign_promises(&draft.promises)?;
         let note = self.signer.sign(draft.edge.size(), root, time_ms)?;
         let frame = Frame {
             epoch: self.epoch,
@@ -96,37 +123,105 @@ impl Sequencer {
             time_ms,
             prev_root: before.root,
             new_root: root,
-            note: note.clone(),
+            note,
             leaves: draft
                 .leaves
                 .iter()
-                .map(|(_, leaf)| leaf.stored.clone())
+                .map(|leaf| leaf.stored.clone())
                 .collect(),
+            attachments,
+            frozen: false,
         };
+        self.append(&frame)?;
+
+        let (bundles, partial) = cut_bundles(&before, &draft.leaves, &frame);
+        let snapshot = Snapshot {
+            root,
+            note: frame.note.clone().into(),
+            time_ms,
+            edge: draft.edge,
+            partial,
+            frozen: false,
+        };
+        let after = self.tree.advance(draft.full, bundles, snapshot);
+        self.publisher.wake();
+        let recorded = draft
+            .leaves
+            .iter()
+            .map(|leaf| (&leaf.identity, &leaf.leaf_hash));
+        let waiting = self.intake.record(before.size(), recorded);
+        let (count, size) = (draft.leaves.len(), after.size());
+        let durable = Durable {
+            before,
+            after,
+            entries: entries(draft.leaves, frame.attachments, waiting),
+        };
+        self.settler.settle(&self.intake, durable);
+        self.metrics.batch(count, size, started.elapsed());
+        Ok(())
+    }
+
+    /// Writes the frame that ends the log, and tells whoever asked for it. What was queued before must have been processed.
+    pub(crate) fn freeze(&mut self) {
+        let outcome = self.commit_freeze();
+        match &outcome {
+            Ok(()) => {}
+            Err(error @ (Error::StorageFull | Error::Signer(_) | Error::ClockBehind { .. })) => {
+                tracing::warn!(%error, "the log was not frozen")
+            }
+            Err(error) => {
+                self.intake.stop(&error.to_string());
+                return;
+            }
+        }
+        self.intake.settle_freeze(&outcome);
+    }
+
+    fn commit_freeze(&mut self) -> Result<(), Error> {
+        let before = self.tree.snapshot();
+        if before.frozen {
+            return Ok(());
+        }
+        let time_ms = self.time_ms(before.time_ms)?;
+        let note = self
+            .signer
+            .sign_frozen(before.size(), before.root, time_ms)?;
+        let frame = Frame {
+            epoch: self.epoch,
+            seq: self.seq + 1,
+            first_index: before.size(),
+            time_ms,
+            prev_root: before.root,
+            new_root: before.root,
+            note,
+            leaves: Vec::new(),
+            attachments: Vec::new(),
+            frozen: true,
+        };
+        self.append(&frame)?;
+        let snapshot = Snapshot {
+            root: before.root,
+            note: frame.note.into(),
+            time_ms,
+            edge: before.edge.clone(),
+            partial: before.partial.clone(),
+            frozen: true,
+        };
+        self.tree.advance(Vec::new(), Vec::new(), snapshot);
+        self.publisher.wake();
+        Ok(())
+    }
+
+    /// Makes a frame durable. [`Error::StorageFull`] when nothing was written.
+    fn append(&mut self, frame: &Frame) -> Result<(), Error> {
         let syncing = std::time::Instant::now();
-        if self.writer.append(&frame)? == Appended::Refused {
+        if self.writer.append(frame)? == Appended::Refused {
             return Err(Error::StorageFull);
         }
         self.metrics
             .sync_seconds
             .observe(syncing.elapsed().as_secs_f64());
         self.seq += 1;
-
-        let (bundles, partial) = cut_bundles(&before, &draft.leaves);
-        let snapshot = Snapshot {
-            root,
-            note: note.into(),
-            time_ms,
-            edge: draft.edge,
-            partial,
-        };
-        let snapshot = self.tree.advance(draft.full, bundles, snapshot);
-        self.publisher.wake();
-        let count = draft.leaves.len();
-        self.intake
-            .settle(committed(before.size(), draft.leaves, time_ms, &snapshot));
-        self.metrics
-            .batch(count, snapshot.size(), started.elapsed());
         Ok(())
     }
 
@@ -146,19 +241,16 @@ impl Sequencer {
 
 /// Finishes every leaf at its index. A leaf that cannot be finished takes none.
 fn draft(before: &Snapshot, batch: Vec<Pending>, time_ms: u64) -> Draft {
-    let edge = before.edge.clone();
     let mut draft = Draft {
-        edge,
+        edge: before.edge.clone(),
         full: Vec::new(),
         leaves: Vec::with_capacity(batch.len()),
+        promises: Vec::new(),
         refused: Vec::new(),
     };
     for pending in batch {
         match pending.leaf.finish(draft.edge.size(), time_ms) {
-            Ok(leaf) => {
-                draft.edge.push(leaf.leaf_hash, &mut draft.full);
-                draft.leaves.push((pending.identity, leaf));
-            }
+            Ok(leaf) => draft.push(pending.identity, leaf),
             Err(error) => draft.refused.push((pending.identity, Error::Entry(error))),
         }
     }
@@ -171,15 +263,17 @@ type Bundle = (u64, Vec<StoredLeaf>);
 /// Appends the batch to the bundle that is not full yet; gives the bundles that are now full, and the rest.
 fn cut_bundles(
     before: &Snapshot,
-    leaves: &[(Hash, FinishedLeaf)],
+    leaves: &[DraftLeaf],
+    frame: &Frame,
 ) -> (Vec<Bundle>, Vec<StoredLeaf>) {
     let mut partial = before.partial.clone();
     let mut index = before.size() / u64::from(TILE_WIDTH);
     let mut bundles = Vec::new();
-    for (identity, leaf) in leaves {
+    for (position, leaf) in leaves.iter().enumerate() {
         partial.push(StoredLeaf {
             stored: leaf.stored.clone(),
-            identity: *identity,
+            identity: leaf.identity,
+            attachment: frame.attachment(position),
         });
         if partial.len() == usize::from(TILE_WIDTH) {
             bundles.push((index, std::mem::take(&mut partial)));
@@ -189,26 +283,17 @@ fn cut_bundles(
     (bundles, partial)
 }
 
-fn committed(
-    first_index: u64,
-    leaves: Vec<(Hash, FinishedLeaf)>,
-    time_ms: u64,
-    snapshot: &Arc<Snapshot>,
-) -> Vec<(Hash, Committed)> {
-    let numbered = (first_index..).zip(leaves);
-    numbered
-        .map(|(index, (identity, leaf))| {
-            let snapshot = snapshot.clone();
-            (
-                identity,
-                Committed {
-                    index,
-                    leaf_hash: leaf.leaf_hash,
-                    stored: leaf.stored,
-                    time_ms,
-                    snapshot,
-                },
-            )
+fn entries(leaves: Vec<DraftLeaf>, attachments: Vec<Bytes>, waiting: Vec<Waiting>) -> Vec<Entry> {
+    let attachments = attachments
+        .into_iter()
+        .chain(std::iter::repeat(Bytes::new()));
+    let leaves = leaves.into_iter().zip(attachments).zip(waiting);
+    leaves
+        .map(|((leaf, attachment), waiting)| Entry {
+            stored: leaf.stored,
+            leaf_hash: leaf.leaf_hash,
+            attachment,
+            waiting,
         })
         .collect()
 }

@@ -4,6 +4,7 @@
 //! is also why old partial tiles are served although only the newest one exists.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -12,7 +13,9 @@ use sealwright_tlog::hash::merkle_tree_hash;
 use sealwright_tlog::proof::{self, HashReader, Node};
 use sealwright_tlog::tile::{self, TILE_HEIGHT, TILE_WIDTH, TileId, TileKind};
 use sealwright_tlog::{Hash, RightEdge};
+use tokio::sync::Notify;
 
+use crate::attachments;
 use crate::disk::Disk;
 use crate::error::Error;
 use crate::kind::Kind;
@@ -25,6 +28,8 @@ pub(crate) const PUBLIC: &str = "public";
 pub(crate) struct StoredLeaf {
     pub(crate) stored: Bytes,
     pub(crate) identity: Hash,
+    /// See [`crate::attachments`]; empty where there is none.
+    pub(crate) attachment: Bytes,
 }
 
 /// The state after one batch; never changes.
@@ -37,11 +42,35 @@ pub(crate) struct Snapshot {
     pub(crate) edge: RightEdge,
     /// Leaves of the bundle that is not full yet.
     pub(crate) partial: Vec<StoredLeaf>,
+    /// The log takes no more entries.
+    pub(crate) frozen: bool,
 }
 
 impl Snapshot {
     pub(crate) fn size(&self) -> u64 {
         self.edge.size()
+    }
+}
+
+/// A checkpoint that is shown: to clients, in files, in receipts. Where witnesses are asked first it is behind the newest
+/// snapshot, and carries their cosignatures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PublishedHead {
+    pub(crate) size: u64,
+    pub(crate) root: Hash,
+    pub(crate) time_ms: u64,
+    /// The log's signature first, then cosignatures.
+    pub(crate) note: Bytes,
+}
+
+impl From<&Snapshot> for PublishedHead {
+    fn from(snapshot: &Snapshot) -> Self {
+        Self {
+            size: snapshot.size(),
+            root: snapshot.root,
+            time_ms: snapshot.time_ms,
+            note: snapshot.note.clone(),
+        }
     }
 }
 
@@ -53,14 +82,20 @@ pub(crate) struct Overlay {
 }
 
 impl Overlay {
-    /// Bytes of entries it holds; hashes are small beside them.
+    /// Bytes of memory that it takes, about.
     pub(crate) fn weight(&self) -> usize {
-        self.bundles
-            .values()
-            .flat_map(|bundle| bundle.iter())
-            .map(|leaf| leaf.stored.len())
-            .sum()
+        let bundles = self.bundles.values();
+        bundles.map(|bundle| bundle_weight(bundle)).sum()
     }
+}
+
+/// What a leaf takes beside its bytes: itself, its allocation, its hash in a tile with the nodes above, its keys in the
+/// index of known entries.
+const LEAF_OVERHEAD: usize = 256;
+
+fn bundle_weight(bundle: &[StoredLeaf]) -> usize {
+    let stored: usize = bundle.iter().map(|leaf| leaf.stored.len()).sum();
+    stored + bundle.len() * LEAF_OVERHEAD
 }
 
 /// What a read found.
@@ -79,6 +114,12 @@ pub(crate) struct Tree {
     pub(crate) disk: Arc<dyn Disk>,
     snapshot: RwLock<Arc<Snapshot>>,
     overlay: RwLock<Overlay>,
+    /// The overlay's. Each batch asks for it, and adding it up takes the longer the larger it is.
+    weight: AtomicUsize,
+    /// What is shown instead of the newest snapshot, where witnesses are asked first.
+    shown: RwLock<Option<PublishedHead>>,
+    /// There is a newer snapshot.
+    advanced: Notify,
 }
 
 impl Tree {
@@ -92,8 +133,30 @@ impl Tree {
             kind,
             disk,
             snapshot: RwLock::new(Arc::new(snapshot)),
+            weight: AtomicUsize::new(overlay.weight()),
             overlay: RwLock::new(overlay),
+            shown: RwLock::new(None),
+            advanced: Notify::new(),
         }
+    }
+
+    /// The checkpoint that may be shown: the newest durable one, unless witnesses have to see it first.
+    pub(crate) fn shown(&self) -> PublishedHead {
+        let shown = self.shown.read().unwrap_or_else(PoisonError::into_inner);
+        match &*shown {
+            Some(head) => head.clone(),
+            None => PublishedHead::from(&*self.snapshot()),
+        }
+    }
+
+    /// From now on this is what is shown.
+    pub(crate) fn show(&self, head: PublishedHead) {
+        *self.shown.write().unwrap_or_else(PoisonError::into_inner) = Some(head);
+    }
+
+    /// Returns when there is a newer snapshot than at the last return; for one waiter.
+    pub(crate) async fn advanced(&self) {
+        self.advanced.notified().await;
     }
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
@@ -116,6 +179,11 @@ impl Tree {
                 full.into_iter()
                     .map(|tile| ((tile.level, tile.index), Arc::new(tile.nodes))),
             );
+            let added: usize = bundles
+                .iter()
+                .map(|(_, leaves)| bundle_weight(leaves))
+                .sum();
+            self.weight.fetch_add(added, Ordering::Relaxed);
             overlay.bundles.extend(
                 bundles
                     .into_iter()
@@ -127,6 +195,7 @@ impl Tree {
             .snapshot
             .write()
             .unwrap_or_else(PoisonError::into_inner) = snapshot.clone();
+        self.advanced.notify_one();
         snapshot
     }
 
@@ -153,10 +222,7 @@ impl Tree {
     }
 
     pub(crate) fn overlay_weight(&self) -> usize {
-        self.overlay
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .weight()
+        self.weight.load(Ordering::Relaxed)
     }
 
     /// Forgets what is in synced files now.
@@ -168,6 +234,7 @@ impl Tree {
         overlay
             .bundles
             .retain(|index, _| !published.bundles.contains_key(index));
+        self.weight.store(overlay.weight(), Ordering::Relaxed);
     }
 
     /// A tile or bundle from memory; `Ok(None)` says that it is in a file, [`Error::NotInTree`] that it does not exist.
@@ -300,6 +367,39 @@ impl Tree {
         }
     }
 
+    /// The attachment of the entry at `index`, if it is in memory; empty for an entry without.
+    pub(crate) fn attachment_in_memory(&self, index: u64) -> Result<Option<Bytes>, Error> {
+        let snapshot = self.snapshot();
+        if index >= snapshot.size() {
+            return Err(Error::NotInTree(format!("entry {index}")));
+        }
+        let (bundle, position) = place(index);
+        if bundle == snapshot.size() >> TILE_HEIGHT {
+            let leaf = snapshot.partial.get(position);
+            return Ok(leaf.map(|leaf| leaf.attachment.clone()));
+        }
+        let overlay = self.overlay.read().unwrap_or_else(PoisonError::into_inner);
+        let leaf = overlay
+            .bundles
+            .get(&bundle)
+            .and_then(|leaves| leaves.get(position));
+        Ok(leaf.map(|leaf| leaf.attachment.clone()))
+    }
+
+    /// The attachment of the entry at `index`; `None` when it was lost, or the entry never had one. Reads a file when it
+    /// must.
+    pub(crate) fn attachment(&self, index: u64) -> Result<Option<Bytes>, Error> {
+        let kept = match self.attachment_in_memory(index)? {
+            Some(attachment) => Some(attachment),
+            None => {
+                let (bundle, position) = place(index);
+                let file = attachments::read(&*self.disk, bundle)?;
+                file.and_then(|file| file.get(position).cloned())
+            }
+        };
+        Ok(kept.filter(|attachment| !attachment.is_empty()))
+    }
+
     /// All leaves of a bundle that is full.
     pub(crate) fn stored_bundle(&self, bundle: u64) -> Result<Vec<Bytes>, Error> {
         let id = TileId::full(self.kind.bundle(), bundle);
@@ -364,6 +464,14 @@ impl Tree {
         }
         Ok(proof::tree_root(size, &nodes)?)
     }
+}
+
+/// The bundle of an entry, and its position in it.
+fn place(index: u64) -> (u64, usize) {
+    (
+        index >> TILE_HEIGHT,
+        (index % u64::from(TILE_WIDTH)) as usize,
+    )
 }
 
 /// Where a tile is in the log's folder.

@@ -11,8 +11,12 @@
 //! frame, little endian:
 //!   magic u32 | version u16 | flags u16 | epoch u64 | seq u64 | first_index u64 | count u32 | payload_len u32
 //!   time_ms u64 | prev_root [32] | new_root [32] | note_len u32
-//!   note | (leaf_len u32 | stored leaf)* | crc32c u32 | zeros up to the next 4 KiB
+//!   note | (leaf_len u32 | stored leaf | attachment)* | crc32c u32 | zeros up to the next 4 KiB
+//! attachment, where the flag ATTACHED is set: len u16 | bytes
 //! ```
+//!
+//! Version 1 had neither flags nor attachments; its frames are still read. A frame with the flag FROZEN is the last one
+//! for ever.
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -30,11 +34,19 @@ pub(crate) const FRAME_ALIGNMENT: usize = 4096;
 const FOLDER: &str = "wal";
 /// "SWF1" in a hex dump.
 const MAGIC: u32 = u32::from_le_bytes(*b"SWF1");
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
+/// The first version: no flags.
+const VERSION_1: u16 = 1;
+/// The log takes no more entries after this frame.
+const FROZEN: u16 = 1;
+/// Every leaf is followed by its attachment.
+const ATTACHED: u16 = 2;
 const HEADER_BYTES: usize = 4 + 2 + 2 + 8 + 8 + 8 + 4 + 4 + 8 + 32 + 32 + 4;
 const CRC_BYTES: usize = 4;
 /// Bytes in front of each leaf.
 pub(crate) const LEAF_PREFIX_BYTES: usize = 4;
+/// Bytes in front of each attachment.
+pub(crate) const ATTACHMENT_PREFIX_BYTES: usize = 2;
 
 /// One batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +67,10 @@ pub(crate) struct Frame {
     pub(crate) note: String,
     /// Stored leaves.
     pub(crate) leaves: Vec<Bytes>,
+    /// One for each leaf, or none at all.
+    pub(crate) attachments: Vec<Bytes>,
+    /// The log is frozen with this frame.
+    pub(crate) frozen: bool,
 }
 
 impl Frame {
@@ -63,18 +79,43 @@ impl Frame {
         self.first_index + self.leaves.len() as u64
     }
 
-    /// The padded bytes of the frame.
-    pub(crate) fn encode(&self, key: ChecksumKey) -> Vec<u8> {
-        let payload_len: usize = self
+    /// The attachment of the leaf at this position; empty when it has none.
+    pub(crate) fn attachment(&self, position: usize) -> Bytes {
+        self.attachments.get(position).cloned().unwrap_or_default()
+    }
+
+    fn flags(&self) -> u16 {
+        let frozen = if self.frozen { FROZEN } else { 0 };
+        let attached = if self.attachments.is_empty() {
+            0
+        } else {
+            ATTACHED
+        };
+        frozen | attached
+    }
+
+    fn payload_len(&self) -> usize {
+        let leaves: usize = self
             .leaves
             .iter()
             .map(|leaf| LEAF_PREFIX_BYTES + leaf.len())
             .sum();
+        let attachments: usize = self
+            .attachments
+            .iter()
+            .map(|attachment| ATTACHMENT_PREFIX_BYTES + attachment.len())
+            .sum();
+        leaves + attachments
+    }
+
+    /// The padded bytes of the frame.
+    pub(crate) fn encode(&self, key: ChecksumKey) -> Vec<u8> {
+        let payload_len = self.payload_len();
         let unpadded = HEADER_BYTES + self.note.len() + payload_len + CRC_BYTES;
         let mut out = Vec::with_capacity(unpadded.next_multiple_of(FRAME_ALIGNMENT));
         out.extend(MAGIC.to_le_bytes());
         out.extend(VERSION.to_le_bytes());
-        out.extend(0u16.to_le_bytes());
+        out.extend(self.flags().to_le_bytes());
         out.extend(self.epoch.to_le_bytes());
         out.extend(self.seq.to_le_bytes());
         out.extend(self.first_index.to_le_bytes());
@@ -85,9 +126,14 @@ impl Frame {
         out.extend(self.new_root);
         out.extend((self.note.len() as u32).to_le_bytes());
         out.extend(self.note.as_bytes());
+        let mut attachments = self.attachments.iter();
         for leaf in &self.leaves {
             out.extend((leaf.len() as u32).to_le_bytes());
-            out.extend(leaf);
+            out.extend_from_slice(leaf);
+            if let Some(attachment) = attachments.next() {
+                out.extend((attachment.len() as u16).to_le_bytes());
+                out.extend_from_slice(attachment);
+            }
         }
         out.extend(key.checksum(&out).to_le_bytes());
         out.resize(out.len().next_multiple_of(FRAME_ALIGNMENT), 0);
@@ -97,7 +143,13 @@ impl Frame {
     /// Reads the frame at the front of `bytes`, and its padded length. `None` when there is no whole and sound frame.
     fn decode(bytes: &[u8], key: ChecksumKey) -> Option<(Self, usize)> {
         let mut header = Cursor(bytes);
-        if header.u32()? != MAGIC || header.u16()? != VERSION || header.u16()? != 0 {
+        let (magic, version, flags) = (header.u32()?, header.u16()?, header.u16()?);
+        let known = match version {
+            VERSION => FROZEN | ATTACHED,
+            VERSION_1 => 0,
+            _ => return None,
+        };
+        if magic != MAGIC || flags & !known != 0 {
             return None;
         }
         let (epoch, seq, first_index) = (header.u64()?, header.u64()?, header.u64()?);
@@ -113,10 +165,14 @@ impl Frame {
         }
         let mut body = Cursor(&covered[HEADER_BYTES..]);
         let note = String::from_utf8(body.take(note_len)?.to_vec()).ok()?;
-        let mut leaves = Vec::new();
+        let (mut leaves, mut attachments) = (Vec::new(), Vec::new());
         for _ in 0..count {
             let len = body.u32()? as usize;
             leaves.push(Bytes::copy_from_slice(body.take(len)?));
+            if flags & ATTACHED != 0 {
+                let len = usize::from(body.u16()?);
+                attachments.push(Bytes::copy_from_slice(body.take(len)?));
+            }
         }
         let frame = Self {
             epoch,
@@ -127,6 +183,8 @@ impl Frame {
             new_root,
             note,
             leaves,
+            attachments,
+            frozen: flags & FROZEN != 0,
         };
         body.0.is_empty().then_some((
             frame,
@@ -200,6 +258,8 @@ pub(crate) struct Tail {
     pub(crate) root: Hash,
     pub(crate) time_ms: u64,
     pub(crate) note: String,
+    /// It froze the log.
+    pub(crate) frozen: bool,
     segment: u64,
     /// Where the last frame begins, and where the next one goes.
     start: u64,
@@ -259,6 +319,7 @@ pub(crate) fn scan(
                 root: frame.new_root,
                 time_ms: frame.time_ms,
                 note: frame.note.clone(),
+                frozen: frame.frozen,
                 segment: ordinal,
                 start,
                 end,
@@ -275,9 +336,15 @@ pub(crate) fn scan(
     Ok(scan)
 }
 
+/// Whether a sound frame begins in these bytes of a segment.
+pub(crate) fn has_frames(segment: &[u8], key: ChecksumKey) -> bool {
+    Frame::decode(segment, key).is_some()
+}
+
 fn require_chained(tail: Option<&Tail>, frame: &Frame, path: &str, at: usize) -> Result<(), Error> {
     let Some(tail) = tail else { return Ok(()) };
-    let chained = frame.seq == tail.seq + 1
+    let chained = !tail.frozen
+        && frame.seq == tail.seq + 1
         && frame.epoch >= tail.epoch
         && frame.first_index == tail.size
         && frame.prev_root == tail.root;
@@ -614,6 +681,8 @@ mod tests {
                 .iter()
                 .map(|leaf| Bytes::copy_from_slice(leaf))
                 .collect(),
+            attachments: Vec::new(),
+            frozen: false,
         }
     }
 

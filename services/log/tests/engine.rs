@@ -455,6 +455,7 @@ impl Leaf for Collision {
         Ok(FinishedLeaf {
             leaf_hash: leaf_hash(&stored),
             stored,
+            promise: None,
         })
     }
 }
