@@ -4,18 +4,36 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sealwright_crypto::{Algorithm, MemorySigner, PrivateKey, Signer};
+use sealwright_crypto::{Algorithm, MemorySigner, PrivateKey, PublicKey, Signer};
 use sealwright_host::config::{self, SecretRef};
 use sealwright_pki::{Certificate, parse_pem_chain};
-use serde::Deserialize;
+use sealwright_tlog::NoteKey;
+use serde::de::IntoDeserializer as _;
+use serde::{Deserialize, Deserializer};
 use url::Url;
 
 use crate::api::DuplicateMode;
 use crate::entry::rekor::LegacyDsse;
 use crate::error::Error;
+use crate::guard::{GuardMode, Memory};
 use crate::identity::LogIdentity;
 use crate::kind::Kind;
+use crate::mirror::Mirror;
 use crate::options::EngineOptions;
+
+/// A spinning disk gives more than this, and a busy one can spare it.
+const DEFAULT_SCRUB_RATE: u64 = 16 << 20;
+/// At the default rate, 1.3 TiB a day could be checked.
+const DEFAULT_SCRUB_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Reads `"16MiB"` or `"off"`.
+fn scrub_rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text == "off" {
+        return Ok(None);
+    }
+    config::size::deserialize(text.into_deserializer()).map(Some)
+}
 
 /// All logs of a process, in the order of the file.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -48,8 +66,9 @@ pub struct LogConfig {
     /// log, P-256 for a certificate log.
     pub key: Option<SecretRef>,
 
-    /// What a resubmitted entry is answered with, in a signature log.
-    pub duplicate_mode: DuplicateMode,
+    /// What a resubmitted entry is answered with, in a signature log: `existing` (201, the index it has and a fresh proof) or
+    /// `conflict` (409 and the index, as upstream answers). A certificate log always answers with the SCT it gave first.
+    pub duplicate: DuplicateMode,
     /// What to do with DSSE requests, in a signature log.
     pub legacy_dsse: LegacyDsse,
     /// Signature algorithms that entries may have, in a signature log, by their registry names. The seven of the registry
@@ -74,6 +93,19 @@ pub struct LogConfig {
     /// Largest request that is read.
     #[serde(with = "config::size")]
     pub max_request: u64,
+
+    /// Copies of the log elsewhere, in tlog-tiles layout: folders (relative to the configuration file) or `https` addresses.
+    /// Before the log takes entries they are asked how large they know it, and what is damaged here is fetched from there.
+    pub mirrors: Vec<String>,
+    /// Whether the log starts while a mirror or a witness cannot be asked: `best-effort` starts, says so and asks on;
+    /// `required` does not start.
+    pub guard: GuardMode,
+    /// How many bytes of files are checked in a second in the background, e.g. `"64MiB"`; `"off"` for none.
+    #[serde(deserialize_with = "scrub_rate")]
+    pub scrub: Option<u64>,
+    /// All files are checked once in this time.
+    #[serde(with = "config::duration")]
+    pub scrub_interval: Duration,
 
     /// Bytes of a segment of the write-ahead log.
     #[serde(with = "config::size")]
@@ -111,7 +143,7 @@ impl Default for LogConfig {
             dir: None,
             create: false,
             key: None,
-            duplicate_mode: DuplicateMode::default(),
+            duplicate: DuplicateMode::default(),
             legacy_dsse: LegacyDsse::default(),
             algorithms: None,
             roots: Vec::new(),
@@ -122,6 +154,10 @@ impl Default for LogConfig {
             replaces: None,
             imported: false,
             max_request: 4 << 20,
+            mirrors: Vec::new(),
+            guard: GuardMode::default(),
+            scrub: Some(DEFAULT_SCRUB_RATE),
+            scrub_interval: DEFAULT_SCRUB_INTERVAL,
             wal_segment: engine.segment_bytes,
             wal_spares: engine.spare_segments,
             queue_entries: engine.queue_entries,
@@ -169,6 +205,16 @@ impl LogConfig {
             roots.extend(parse_pem_chain(&text).map_err(|error| problem(&error))?);
         }
         Ok(roots)
+    }
+
+    /// Refuses what no log can be made from, before anything is made.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the key, its value and what would be accepted.
+    pub fn check(&self) -> Result<(), Error> {
+        self.signature_algorithms()?;
+        let (identity, options) = (self.identity()?, self.engine_options()?);
+        crate::options::require_usable(&identity, &options)
     }
 
     /// Name, kind and origin; refuses a name or URL that no log can have.
@@ -230,6 +276,37 @@ impl LogConfig {
         let url = Url::parse(&self.url).ok();
         let host = url.as_ref().and_then(Url::host_str);
         host.unwrap_or_default().to_owned()
+    }
+
+    /// The key under which this log signs its checkpoints, for those who verify or cosign them.
+    ///
+    /// # Errors
+    /// When the section's name or URL cannot be used, or the key's type does not fit the kind of log.
+    pub fn note_key(&self, key: PublicKey) -> Result<NoteKey, Error> {
+        let identity = self.identity()?;
+        let key = identity.kind.note_key(&identity.origin, key);
+        key.map_err(|error| self.unusable(error))
+    }
+
+    /// The copies of the log elsewhere; relative folders are looked up in `folder`.
+    ///
+    /// # Errors
+    /// When one is named in a way that cannot be asked.
+    pub fn open_mirrors(&self, folder: &Path) -> Result<Vec<Mirror>, Error> {
+        let mirrors = self.mirrors.iter().map(|text| {
+            let mirror = Mirror::parse(text, folder);
+            mirror.map_err(|error| self.unusable(format!("mirrors: {error}")))
+        });
+        mirrors.collect()
+    }
+
+    /// Everybody who may remember the log; relative folders are looked up in `folder`.
+    ///
+    /// # Errors
+    /// As [`LogConfig::open_mirrors`].
+    pub fn memories(&self, folder: &Path) -> Result<Vec<Memory>, Error> {
+        let mirrors = self.open_mirrors(folder)?;
+        Ok(mirrors.into_iter().map(Memory::mirror).collect())
     }
 
     pub(crate) fn engine_options(&self) -> Result<EngineOptions, Error> {

@@ -1,6 +1,9 @@
 //! Asking witnesses: what the engine expects of them, and the client of C2SP tlog-witness that the service gives it.
 
+mod client;
+
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,6 +11,8 @@ use sealwright_crypto::BoxFuture;
 use sealwright_tlog::{Hash, NoteSignature};
 
 use crate::error::Error;
+
+pub use client::Witnesses;
 
 /// A checkpoint to be cosigned. It is durable, and so is every one of its entries (R2).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +28,7 @@ pub struct CosignHead {
 }
 
 /// What a witness may need beside the checkpoint.
-pub trait Proofs: Send + Sync {
+pub trait Proofs: Debug + Send + Sync {
     /// Size of the newest durable tree: no witness can honestly have seen a larger one.
     fn durable_size(&self) -> u64;
 
@@ -103,7 +108,11 @@ impl Alarm {
 /// cannot be asked is one that is missing.
 pub trait Cosigner: Debug + Send + Sync {
     /// Asks for cosignatures of `head`.
-    fn round<'a>(&'a self, head: &'a CosignHead, proofs: &'a dyn Proofs) -> BoxFuture<'a, Round>;
+    fn round<'a>(
+        &'a self,
+        head: &'a CosignHead,
+        proofs: &'a Arc<dyn Proofs>,
+    ) -> BoxFuture<'a, Round>;
 
     /// Whether a checkpoint may be shown without its quorum.
     fn mode(&self) -> WitnessMode;

@@ -1,7 +1,7 @@
 //! A handle on one open log, shared by all who submit and read.
 
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex, PoisonError, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use sealwright_tlog::{Hash, NoteKey, verify_inclusion};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
+use crate::cosign::WitnessMode;
 use crate::dedup::{Checked, Reading};
 use crate::error::Error;
 use crate::identity::{IdentityRecord, LogIdentity};
@@ -22,8 +23,7 @@ use crate::notes::Notes;
 use crate::publication::Publication;
 use crate::publisher::Publisher;
 use crate::sign::CheckpointSigner;
-use crate::cosign::WitnessMode;
-use crate::tree::{PublishedHead, NodeError, PUBLIC, Snapshot, TileBytes, Tree};
+use crate::tree::{NodeError, PUBLIC, PublishedHead, Snapshot, TileBytes, Tree};
 
 /// Proof that an entry is in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,6 +15,8 @@ use sealwright_host::metrics::prometheus_client::metrics::gauge::Gauge;
 use sealwright_host::metrics::prometheus_client::metrics::histogram::Histogram;
 use sealwright_host::metrics::prometheus_client::registry::Metric;
 
+use crate::cosign::Round;
+
 /// Name of the histogram of batch sizes, as it is registered.
 pub(crate) const BATCH_ENTRIES: &str = "log_batch_entries";
 /// Name of the histogram of writes and syncs, seconds.
@@ -55,6 +57,18 @@ fn histograms<L: Clone + Eq + std::hash::Hash>(buckets: fn() -> Histogram) -> Hi
     Family::new_with_constructor(buckets)
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RoundLabel {
+    log: String,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WitnessLabel {
+    log: String,
+    witness: String,
+}
+
 /// Metrics of all logs of a process.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -80,6 +94,9 @@ pub struct Metrics {
     known_false_reads: Family<LogLabel, Counter>,
     known_runs: Family<LogLabel, Gauge>,
     known_bytes: Family<LogLabel, Gauge>,
+    witness_rounds: Family<RoundLabel, Counter>,
+    witness_seconds: Histograms<LogLabel>,
+    witness_missing: Family<WitnessLabel, Counter>,
     verification_wait_seconds: Histograms<LaneLabel>,
     verification_seconds: Histograms<LaneLabel>,
     verification_refusals: Family<LaneLabel, Counter>,
@@ -91,6 +108,7 @@ impl Metrics {
         let metrics = Self::default();
         metrics.register_counts(registry);
         metrics.register_histograms(registry);
+        metrics.register_witnesses(registry);
         metrics
     }
 
@@ -154,6 +172,24 @@ impl Metrics {
             "log_verification_refusals",
             "Submissions turned away because too many signatures waited for their verification",
             self.verification_refusals.clone(),
+        );
+    }
+
+    fn register_witnesses(&self, registry: &Registry) {
+        registry.register(
+            "log_witness_rounds",
+            "Rounds of asking the witnesses, by outcome",
+            self.witness_rounds.clone(),
+        );
+        registry.register(
+            "log_witness_duration_seconds",
+            "From asking the witnesses to their quorum, or to giving up",
+            self.witness_seconds.clone(),
+        );
+        registry.register(
+            "log_witness_missing",
+            "Rounds in which a witness was waited for in vain",
+            self.witness_missing.clone(),
         );
     }
 
@@ -245,6 +281,10 @@ impl Metrics {
             known_false_reads: self.known_false_reads.get_or_create(&label).clone(),
             known_runs: self.known_runs.get_or_create(&label).clone(),
             known_bytes: self.known_bytes.get_or_create(&label).clone(),
+            witness_rounds: self.witness_rounds.clone(),
+            witness_seconds: histogram(&self.witness_seconds),
+            witness_missing: self.witness_missing.clone(),
+            label,
         }
     }
 
@@ -288,6 +328,9 @@ impl Default for Metrics {
             known_false_reads: Family::default(),
             known_runs: Family::default(),
             known_bytes: Family::default(),
+            witness_rounds: Family::default(),
+            witness_seconds: histograms(duration_buckets),
+            witness_missing: Family::default(),
             verification_wait_seconds: histograms(short_duration_buckets),
             verification_seconds: histograms(short_duration_buckets),
             verification_refusals: Family::default(),
@@ -319,9 +362,32 @@ pub(crate) struct LogMetrics {
     known_false_reads: Counter,
     known_runs: Gauge,
     known_bytes: Gauge,
+    witness_rounds: Family<RoundLabel, Counter>,
+    witness_seconds: Histogram,
+    witness_missing: Family<WitnessLabel, Counter>,
+    label: LogLabel,
 }
 
 impl LogMetrics {
+    /// A round with the witnesses. Their names are those of the policy, so that their number is bounded.
+    pub(crate) fn cosigned(&self, round: &Round, took: Duration) {
+        let log = self.label.log.clone();
+        self.witness_seconds.observe(took.as_secs_f64());
+        for (witness, _) in &round.missing {
+            let (log, witness) = (log.clone(), witness.clone());
+            let label = WitnessLabel { log, witness };
+            self.witness_missing.get_or_create(&label).inc();
+        }
+        let outcome = match (&round.alarm, round.quorum_met) {
+            (Some(_), _) => "alarm",
+            (None, true) => "quorum",
+            (None, false) => "no-quorum",
+        };
+        self.witness_rounds
+            .get_or_create(&RoundLabel { log, outcome })
+            .inc();
+    }
+
     pub(crate) fn batch(&self, entries: usize, size: u64, took: Duration) {
         self.entries.inc_by(entries as u64);
         self.batches.inc();

@@ -6,7 +6,7 @@
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex, PoisonError, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use sealwright_crypto::random_bytes;
 use sealwright_host::SharedClock;
