@@ -17,8 +17,8 @@ use crate::intake::Intake;
 use crate::metrics::LogMetrics;
 use crate::tree::Tree;
 
-/// Entries that a round merges at least, while there is something to merge: 780 KiB to write.
-const STEP: u64 = 65_536;
+/// Entries that a round merges at least, while there is something to merge: 65,536, 780 KiB to write.
+const STEP: u64 = 4 * UNIT;
 /// Entries that a round merges for each that it published. An entry is merged once for each power of [`FAN`] units, seven
 /// times in a log of 300 million.
 const STEP_FACTOR: u64 = 8;
@@ -100,7 +100,10 @@ impl Compactor {
         };
         let built = build(id, self.keyed.check(), unit.pairs(family));
         let (bytes, run) = built.ok_or_else(|| {
-            Error::corrupt(id.path(), "it would not have one key for each of its entries")
+            Error::corrupt(
+                id.path(),
+                "it would not have one key for each of its entries",
+            )
         })?;
         Ok(((id.path(), bytes), run))
     }
@@ -148,7 +151,10 @@ impl Compactor {
         let Some(damaged) = runs.all().find(|run| run.is_damaged()) else {
             return Ok(false);
         };
-        tracing::warn!(file = damaged.id.path(), "a run of known entries is damaged and made again");
+        tracing::warn!(
+            file = damaged.id.path(),
+            "a run of known entries is damaged and made again"
+        );
         let RunId { family, first, end } = damaged.id;
         // A merge that reads from it goes on: what it has read was sound, and what it will read is made again.
         let made = rebuild(&self.tree, &self.keyed, family, first, end)?;
@@ -217,7 +223,10 @@ enum Progress {
 impl Merge {
     /// The smallest one that is due: [`FAN`] neighbours of one size, which end where the next size begins.
     fn next(runs: &RunSet, keyed: &Keyed) -> Option<Self> {
-        let due = runs.families.iter().flat_map(|own| own.windows(FAN as usize));
+        let due = runs
+            .families
+            .iter()
+            .flat_map(|own| own.windows(FAN as usize));
         let due = due.filter(|window| is_due(window));
         let window = due.min_by_key(|window| window.first().map(|run| run.id.len()))?;
         let (first, last) = (window.first()?.id, window.last()?.id);
@@ -327,7 +336,9 @@ fn is_due(window: &[Arc<Run>]) -> bool {
     let merged = len * FAN;
     merged <= u64::from(u32::MAX)
         && first.id.first.is_multiple_of(merged)
-        && window.iter().all(|run| run.id.len() == len && !run.is_damaged())
+        && window
+            .iter()
+            .all(|run| run.id.len() == len && !run.is_damaged())
 }
 
 /// One run that is merged.

@@ -47,7 +47,10 @@ impl Filter {
     /// False only for a key that was not inserted.
     pub(crate) fn may_hold(&self, key: u64) -> bool {
         let block = &self.blocks[block_of(key, self.blocks.len())];
-        block.iter().zip(bits(key)).all(|(word, bit)| word & bit != 0)
+        block
+            .iter()
+            .zip(bits(key))
+            .all(|(word, bit)| word & bit != 0)
     }
 
     /// As it is kept in a file.
@@ -112,7 +115,10 @@ mod tests {
                 .filter(|number| filter.may_hold(key(*number)))
                 .count();
             // One in 200 is expected; twice as many would be a filter that does not spread its keys.
-            assert!(taken < unknown as usize / 100, "{taken} of {unknown} at {count}");
+            assert!(
+                taken < unknown as usize / 100,
+                "{taken} of {unknown} at {count}"
+            );
             let bytes: Vec<u8> = filter.to_bytes().flatten().collect();
             assert_eq!(Filter::from_bytes(&bytes), Some(filter));
             assert_eq!(Filter::from_bytes(&bytes[1..]), None);

@@ -45,7 +45,11 @@ pub(crate) fn open(tree: &Tree, keyed: Keyed, filed: u64) -> Result<Index, Error
         .min(tree.snapshot().size() / UNIT * UNIT);
     let mut runs = RunSet::empty(families.len());
     for (family, own) in families.iter().zip(&mut runs.families) {
-        let ids: Vec<RunId> = listed.iter().filter(|id| id.family == *family).copied().collect();
+        let ids: Vec<RunId> = listed
+            .iter()
+            .filter(|id| id.family == *family)
+            .copied()
+            .collect();
         *own = chain(tree, &keyed, *family, ids, goal)?;
     }
     runs.covered = goal;
@@ -80,7 +84,10 @@ fn chain(
             continue;
         }
         let Some(run) = Run::open(&*tree.disk, id, keyed.check())? else {
-            tracing::warn!(file = id.path(), "a run of known entries is damaged and made again");
+            tracing::warn!(
+                file = id.path(),
+                "a run of known entries is damaged and made again"
+            );
             continue;
         };
         runs.extend(rebuild(tree, keyed, family, at, id.first)?);
@@ -113,7 +120,13 @@ pub(crate) fn rebuild(
     }
     if first < end {
         let seconds = started.elapsed().as_secs_f64();
-        tracing::info!(first, end, seconds, family = family.word(), "runs were made again");
+        tracing::info!(
+            first,
+            end,
+            seconds,
+            family = family.word(),
+            "runs were made again"
+        );
     }
     Ok(runs)
 }
@@ -129,7 +142,10 @@ fn largest_run(first: u64, end: u64) -> u64 {
 
 fn write(tree: &Tree, keyed: &Keyed, id: RunId, pairs: Vec<Pair>) -> Result<Run, Error> {
     let (bytes, run) = build(id, keyed.check(), pairs).ok_or_else(|| {
-        Error::corrupt(id.path(), "it would not have one key for each of its entries")
+        Error::corrupt(
+            id.path(),
+            "it would not have one key for each of its entries",
+        )
     })?;
     tree.disk
         .put(&[(id.path(), bytes)])
@@ -163,7 +179,9 @@ fn hashes(tree: &Tree, bundle: u64) -> Result<Vec<(Hash, Hash)>, Error> {
             facts.map_err(|error| Error::corrupt(path(), error.to_string()))
         });
         let facts = facts.collect::<Result<Vec<_>, Error>>()?.into_iter();
-        facts.map(|facts| (facts.identity, facts.leaf_hash)).collect()
+        facts
+            .map(|facts| (facts.identity, facts.leaf_hash))
+            .collect()
     };
     if hashes.len() == usize::from(TILE_WIDTH) {
         return Ok(hashes);

@@ -117,12 +117,21 @@ impl RunId {
     fn pair(self, bytes: &[u8; PAIR_BYTES]) -> Pair {
         let [a, b, c, d, e, f, g, h, i, j, k, l] = *bytes;
         let key = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
-        (key, self.first + u64::from(u32::from_le_bytes([i, j, k, l])))
+        (
+            key,
+            self.first + u64::from(u32::from_le_bytes([i, j, k, l])),
+        )
     }
 
     fn footer(self, check: u64, filter_crc: u32, fences_crc: u32) -> Vec<u8> {
         let mut footer = Vec::with_capacity(FOOTER_BYTES);
-        for word in [MAGIC, self.family.position() as u64, self.first, self.end, check] {
+        for word in [
+            MAGIC,
+            self.family.position() as u64,
+            self.first,
+            self.end,
+            check,
+        ] {
             footer.extend(word.to_le_bytes());
         }
         footer.extend(filter_crc.to_le_bytes());
@@ -190,7 +199,11 @@ impl Run {
         // A block that begins with the key may not be the first that holds it.
         let first = self.fences.partition_point(|fence| *fence < key);
         for block in first.saturating_sub(1) as u64..self.blocks() {
-            if self.fences.get(block as usize).is_some_and(|fence| *fence > key) {
+            if self
+                .fences
+                .get(block as usize)
+                .is_some_and(|fence| *fence > key)
+            {
                 break;
             }
             let pairs = self.block_pairs(disk, block, 1)?;
@@ -269,7 +282,8 @@ impl Builder {
         }
         self.filter.insert(key);
         self.block.extend(key.to_le_bytes());
-        self.block.extend(((index - self.id.first) as u32).to_le_bytes());
+        self.block
+            .extend(((index - self.id.first) as u32).to_le_bytes());
         self.pairs += 1;
         if self.block.len() == PAIRS * PAIR_BYTES {
             self.close_block();

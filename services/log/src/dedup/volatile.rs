@@ -7,8 +7,9 @@ use crate::dedup::key::{BuildKeyHasher, Family};
 use crate::dedup::run::Pair;
 
 /// Entries of a unit, the smallest run: 64 bundles. A start reads the leaf hashes of fewer entries than this again, and
-/// memory holds some 40 bytes for each of these and of what waits for its files.
-pub(crate) const UNIT: u64 = 16_384;
+/// memory holds some 40 bytes for each of these and of what waits for its files. The crate's own tests and simulated
+/// histories are short: there a unit is a bundle, so that they see runs and merges.
+pub(crate) const UNIT: u64 = if cfg!(test) { 256 } else { 16_384 };
 
 /// The keys of one family in one unit.
 #[derive(Debug, Clone, Default)]
@@ -91,7 +92,10 @@ impl Volatile {
 
     /// Indexes of entries that may have what the key was made of, oldest first.
     pub(crate) fn candidates(&self, family: Family, key: u64) -> Vec<u64> {
-        let maps = self.units.iter().filter_map(|unit| unit.families.get(family.position()));
+        let maps = self
+            .units
+            .iter()
+            .filter_map(|unit| unit.families.get(family.position()));
         let mut candidates: Vec<u64> = maps.flat_map(|map| map.candidates(key)).collect();
         candidates.sort_unstable();
         candidates
@@ -100,7 +104,10 @@ impl Volatile {
     /// The oldest units that lie below `end` as a whole, with the index of the first entry of the first.
     pub(crate) fn full_units(&self, end: u64) -> (u64, Vec<Arc<Unit>>) {
         let count = (end / UNIT).saturating_sub(self.first) as usize;
-        (self.first * UNIT, self.units.iter().take(count).cloned().collect())
+        (
+            self.first * UNIT,
+            self.units.iter().take(count).cloned().collect(),
+        )
     }
 
     /// Forgets the units below `covered`, and gives them to be dropped where nobody waits.
@@ -130,10 +137,7 @@ mod tests {
         assert_eq!(volatile.units(), 2);
         let all: Vec<u64> = volatile.candidates(Family::LeafHash, 100);
         assert_eq!(all.len(), 4, "the entry below the first unit is in a run");
-        assert_eq!(
-            volatile.candidates(Family::Identity, UNIT % 5),
-            [UNIT],
-        );
+        assert_eq!(volatile.candidates(Family::Identity, UNIT % 5), [UNIT],);
         let (first, units) = volatile.full_units(3 * UNIT - 1);
         assert_eq!((first, units.len()), (UNIT, 1));
         let mut pairs = units[0].pairs(Family::LeafHash);
