@@ -10,11 +10,14 @@
 //! ```
 
 use bytes::Bytes;
-use sealwright_tlog::tile::{TILE_WIDTH, TileId, TileKind};
+use sealwright_tlog::ct::TileLeaf;
+use sealwright_tlog::tile::{TILE_HEIGHT, TILE_WIDTH, TileId, TileKind};
+use sealwright_tlog::{Error as LeafError, NoteKey};
 
 use crate::disk::Disk;
 use crate::error::Error;
-use crate::tree::StoredLeaf;
+use crate::kind::Kind;
+use crate::tree::{StoredLeaf, public_path};
 
 /// Folder of the files, beside the public ones: clients have no use for them.
 const FOLDER: &str = "attachments";
@@ -86,6 +89,62 @@ pub(crate) fn read(disk: &dyn Disk, bundle: u64) -> Result<Option<Vec<Bytes>>, E
             "its checksum or its form is not that of a bundle's attachments",
         )),
     }
+}
+
+/// What is wrong with the attachments of a full bundle of a certificate log; `None` when every entry from `from` on has a
+/// signature of its SCT under the log's key. Where `from` is `None`, nothing is known of what there should be.
+pub(crate) fn problem(
+    disk: &dyn Disk,
+    key: &NoteKey,
+    bundle: u64,
+    from: Option<u64>,
+) -> Result<Option<String>, Error> {
+    let attachments = match read(disk, bundle) {
+        Ok(Some(attachments)) => attachments,
+        Ok(None) => {
+            let missing = from.is_some_and(|from| from < (bundle + 1) << TILE_HEIGHT);
+            return Ok(missing.then(|| "it is missing".to_owned()));
+        }
+        Err(Error::Corrupt { problem, .. }) => return Ok(Some(problem)),
+        Err(error) => return Err(error),
+    };
+    let path = public_path(TileId::full(Kind::Ct.bundle(), bundle));
+    let tile = disk
+        .read(&path)
+        .map_err(|error| Error::disk("reading", path, error))?;
+    let Some(tile) = tile else { return Ok(None) };
+    // A data tile that cannot be read is named by whoever checks tiles.
+    let Ok(leaves) = Kind::Ct.split_bundle(&tile) else {
+        return Ok(None);
+    };
+    if attachments.len() != leaves.len() {
+        return Ok(Some(format!("it has {} attachments", attachments.len())));
+    }
+    for (index, (leaf, attachment)) in
+        (bundle << TILE_HEIGHT..).zip(leaves.iter().zip(&attachments))
+    {
+        let absent = attachment.is_empty() && from.is_none_or(|from| index < from);
+        if !absent && !is_promise(key, leaf, attachment) {
+            return Ok(Some(format!(
+                "the signature of entry {index} is not its own"
+            )));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether an attachment is the log's signature of a leaf's SCT.
+fn is_promise(key: &NoteKey, stored: &[u8], attachment: &[u8]) -> bool {
+    let message = || -> Result<Vec<u8>, LeafError> {
+        let (leaf, _) = TileLeaf::parse(stored)?;
+        leaf.entry.sct_message(leaf.time_ms, &leaf.extensions)
+    };
+    message().is_ok_and(|message| {
+        let verified = key
+            .public_key()
+            .verify(key.algorithm(), &message, attachment);
+        verified.is_ok()
+    })
 }
 
 #[cfg(test)]

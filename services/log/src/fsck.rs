@@ -14,6 +14,7 @@ use sealwright_tlog::{Checkpoint, Hash, NoteKey, RightEdge};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
+use crate::attachments;
 use crate::check::{Fault, Known, Sources, Walk, put_aside, replace};
 use crate::disk::{Disk, FileDisk};
 use crate::error::Error;
@@ -107,6 +108,12 @@ pub async fn fsck_with(
     })?
 }
 
+/// As [`fsck`], on any disk.
+#[cfg(test)]
+pub(crate) fn fsck_on(disk: Arc<dyn Disk>) -> Result<Report, Error> {
+    Fsck::on(disk, Path::new(""), &FsckOptions::default())?.run(&|_| {})
+}
+
 /// One check of one folder.
 struct Fsck<'a> {
     disk: Arc<dyn Disk>,
@@ -133,7 +140,10 @@ impl<'a> Fsck<'a> {
         }
         let disk = FileDisk::open(dir)
             .map_err(|error| Error::disk("opening", dir.display().to_string(), error))?;
-        let disk: Arc<dyn Disk> = Arc::new(disk);
+        Self::on(Arc::new(disk), dir, options)
+    }
+
+    fn on(disk: Arc<dyn Disk>, dir: &Path, options: &'a FsckOptions) -> Result<Self, Error> {
         let record = IdentityRecord::read(&*disk)?.ok_or(Error::NotALog {
             dir: dir.to_owned(),
         })?;
@@ -169,6 +179,7 @@ impl<'a> Fsck<'a> {
         };
         if let Some(trusted) = trusted {
             self.walk(&trusted, progress, &mut report)?;
+            self.check_attachments(trusted.filed, &mut report)?;
         }
         Ok(report)
     }
@@ -222,6 +233,21 @@ impl<'a> Fsck<'a> {
             report.faults.retain(|fault| fault.file != "public/tile");
         }
         report.faults.append(&mut walk.faults);
+        Ok(())
+    }
+
+    /// The signatures that a certificate log keeps beside entries that are in files.
+    fn check_attachments(&self, filed: u64, report: &mut Report) -> Result<(), Error> {
+        if self.record.kind != Kind::Ct {
+            return Ok(());
+        }
+        for bundle in 0..filed >> TILE_HEIGHT {
+            let from = self.record.attachments_from;
+            let problem = attachments::problem(&*self.disk, &self.key, bundle, from)?;
+            if let Some(problem) = problem {
+                report.fault(attachments::path(bundle), problem);
+            }
+        }
         Ok(())
     }
 

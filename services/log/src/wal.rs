@@ -336,6 +336,50 @@ pub(crate) fn scan(
     Ok(scan)
 }
 
+/// The frames at the front of a segment that follow the frame `last` (number and tree size after it), as a copy of them that
+/// another log can be opened on.
+#[derive(Debug)]
+pub(crate) struct Front {
+    /// The frames' bytes.
+    pub(crate) bytes: Vec<u8>,
+    /// Index of the first entry of the first frame.
+    pub(crate) first_index: u64,
+    /// Number of the last frame, and the tree size after it.
+    pub(crate) last: (u64, u64),
+}
+
+impl Front {
+    /// `Ok(None)` for a segment that holds nothing newer than `last`; `Err` when something is missing in between, as when
+    /// segments are recycled while they are copied.
+    pub(crate) fn read(
+        mut bytes: Vec<u8>,
+        key: ChecksumKey,
+        last: Option<(u64, u64)>,
+    ) -> Result<Option<Self>, Error> {
+        let (mut at, mut front) = (0, None);
+        let mut last = last;
+        while let Some((frame, len)) = bytes.get(at..).and_then(|rest| Frame::decode(rest, key)) {
+            match last {
+                Some((seq, _)) if frame.seq <= seq => break,
+                Some((seq, size)) if frame.seq != seq + 1 || frame.first_index != size => {
+                    let problem = format!("frame {} does not follow frame {seq}", frame.seq);
+                    return Err(Error::corrupt(FOLDER, problem));
+                }
+                _ => {}
+            }
+            last = Some((frame.seq, frame.end_index()));
+            front.get_or_insert(frame.first_index);
+            at += len;
+        }
+        bytes.truncate(at);
+        Ok(front.zip(last).map(|(first_index, last)| Self {
+            bytes,
+            first_index,
+            last,
+        }))
+    }
+}
+
 /// Whether a sound frame begins in these bytes of a segment.
 pub(crate) fn has_frames(segment: &[u8], key: ChecksumKey) -> bool {
     Frame::decode(segment, key).is_some()
@@ -500,6 +544,8 @@ pub(crate) struct Writer {
     /// The full segment, with its last tree size, whose successor holds no durable frame yet. Until it does, the last frame
     /// of the log is in there, and it must not be recycled.
     succeeded: Option<(u64, u64)>,
+    /// The last frame froze the log.
+    frozen: bool,
 }
 
 #[derive(Debug)]
@@ -551,6 +597,7 @@ impl Writer {
             state,
             numbering,
         });
+        let frozen = tail.as_ref().is_some_and(|tail| tail.frozen);
         let current = tail
             .map(|tail| reopen(&*segments.disk, &tail))
             .transpose()?;
@@ -559,6 +606,7 @@ impl Writer {
             key,
             current,
             succeeded: None,
+            frozen,
         })
     }
 
@@ -570,8 +618,11 @@ impl Writer {
     /// Appends a frame and makes it durable.
     ///
     /// When the error [is that the disk is full](Error::is_storage_full) and [`Appended::Refused`] is returned, nothing was
-    /// written and the log may go on. Any other failure is fatal (R3).
+    /// written and the log may go on. [`Error::Frozen`] after a frame that froze the log. Any other failure is fatal (R3).
     pub(crate) fn append(&mut self, frame: &Frame) -> Result<Appended, Error> {
+        if self.frozen {
+            return Err(Error::Frozen);
+        }
         let bytes = frame.encode(self.key);
         let fits = |current: &Current| current.at + bytes.len() as u64 <= current.segment.len();
         if !self.current.as_ref().is_some_and(fits) {
@@ -616,6 +667,7 @@ impl Writer {
             .map_err(|error| Error::disk("syncing", &path, error))?;
         current.at += bytes.len() as u64;
         current.size = frame.end_index();
+        self.frozen = frame.frozen;
         if let Some((ordinal, size)) = self.succeeded.take() {
             self.segments.seal(ordinal, size);
         }
@@ -756,6 +808,80 @@ mod tests {
     }
 
     #[test]
+    fn frames_of_the_first_version_are_read_and_followed() {
+        let fixture = Fixture::new();
+        drop(fixture.write(1, 3, 9000));
+        let segment = fixture.disk.open_segment(&segment_path(1)).unwrap();
+        for seq in 1..=3u64 {
+            // As it was written then: another number, and otherwise the same.
+            let mut bytes = frame(seq, seq - 1, &[&vec![seq as u8; 9000]]).encode(KEY);
+            bytes[4..6].copy_from_slice(&VERSION_1.to_le_bytes());
+            let covered = HEADER_BYTES + "note 1\n".len() + LEAF_PREFIX_BYTES + 9000;
+            let checksum = KEY.checksum(&bytes[..covered]);
+            bytes[covered..covered + CRC_BYTES].copy_from_slice(&checksum.to_le_bytes());
+            segment
+                .write((seq - 1) * bytes.len() as u64, &bytes)
+                .unwrap();
+        }
+        segment.sync().unwrap();
+        fixture.write(4, 5, 10);
+        assert_eq!(fixture.seqs(), [1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn nothing_follows_a_frame_that_freezes_the_log() {
+        let fixture = Fixture::new();
+        let mut writer = fixture.write(1, 2, 10);
+        let frozen = Frame {
+            frozen: true,
+            ..frame(3, 2, &[])
+        };
+        writer.append(&frozen).unwrap();
+        assert!(fixture.scan().unwrap().0.tail.unwrap().frozen);
+        let refused = writer.append(&frame(4, 2, &[b"leaf"])).unwrap_err();
+        assert!(matches!(refused, Error::Frozen), "{refused}");
+        drop(writer);
+        let mut writer = fixture.writer();
+        let refused = writer.append(&frame(4, 2, &[b"leaf"])).unwrap_err();
+        assert!(matches!(refused, Error::Frozen), "{refused}");
+        drop(writer);
+
+        let forged = frame(4, 2, &[b"leaf"]).encode(KEY);
+        let segment = fixture.disk.open_segment(&segment_path(1)).unwrap();
+        segment.write(3 * FRAME_ALIGNMENT as u64, &forged).unwrap();
+        assert!(matches!(fixture.scan(), Err(Error::Corrupt { .. })));
+    }
+
+    #[test]
+    fn both_spare_segments_are_used_before_a_full_disk_refuses_a_frame() {
+        let fixture = Fixture::new();
+        let full = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let disk = NoRoom {
+            inner: fixture.disk.clone(),
+            full: Arc::clone(&full),
+            new_only: true,
+        };
+        let scan = fixture.scan().unwrap().0;
+        let mut writer = Writer::open(Arc::new(disk), KEY, SEGMENT, 2, scan).unwrap();
+        let segments = writer.segments();
+        let mut append =
+            |seq: u64| writer.append(&frame(seq, seq - 1, &[&vec![seq as u8; 20_000]]));
+        assert_eq!(append(1).unwrap(), Appended::Durable);
+        segments.maintain(0).unwrap();
+        full.store(true, std::sync::atomic::Ordering::SeqCst);
+        // Three frames fill a segment of 64 KiB: two more in the one in use, and three in each spare one.
+        for seq in 2..=9 {
+            assert_eq!(append(seq).unwrap(), Appended::Durable, "{seq}");
+        }
+        assert_eq!(append(10).unwrap(), Appended::Refused);
+        assert_eq!(fixture.seqs(), (1..=9).collect::<Vec<_>>());
+
+        full.store(false, std::sync::atomic::Ordering::SeqCst);
+        assert_eq!(append(10).unwrap(), Appended::Durable);
+        assert_eq!(fixture.seqs(), (1..=10).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn a_torn_tail_is_cut_off_and_written_over() {
         let fixture = Fixture::new();
         fixture.write(1, 3, 9000);
@@ -799,6 +925,8 @@ mod tests {
     struct NoRoom {
         inner: Arc<FileDisk>,
         full: Arc<std::sync::atomic::AtomicBool>,
+        /// New segments alone have no room; those that exist are written.
+        new_only: bool,
     }
 
     #[derive(Debug)]
@@ -830,6 +958,9 @@ mod tests {
 
     impl NoRoom {
         fn segment(&self, inner: Box<dyn Segment>) -> Box<dyn Segment> {
+            if self.new_only {
+                return inner;
+            }
             let full = Arc::clone(&self.full);
             Box::new(NoRoomSegment { inner, full })
         }
@@ -865,6 +996,9 @@ mod tests {
         }
 
         fn create_segment(&self, path: &str, len: u64) -> std::io::Result<Box<dyn Segment>> {
+            if self.new_only && self.full.load(std::sync::atomic::Ordering::SeqCst) {
+                return Err(std::io::ErrorKind::StorageFull.into());
+            }
             Ok(self.segment(self.inner.create_segment(path, len)?))
         }
 
@@ -880,6 +1014,7 @@ mod tests {
         let disk = NoRoom {
             inner: fixture.disk.clone(),
             full: Arc::clone(&full),
+            new_only: false,
         };
         let scan = fixture.scan().unwrap().0;
         let mut writer = Writer::open(Arc::new(disk), KEY, SEGMENT, 0, scan).unwrap();

@@ -709,6 +709,210 @@ async fn a_certificate_log_puts_index_and_time_into_the_leaf() {
     );
 }
 
+/// The signature that a certificate log promised for an entry.
+fn require_promise(fixture: &Fixture, receipt: &Receipt) {
+    let (leaf, _) = TileLeaf::parse(&receipt.stored).unwrap();
+    let message = leaf
+        .entry
+        .sct_message(leaf.time_ms, &leaf.extensions)
+        .unwrap();
+    let key = fixture.signer.public_key();
+    key.verify(Algorithm::EcdsaP256Sha256, &message, &receipt.attachment)
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_is_submitted_again_gets_the_identical_signature() {
+    let mut fixture = Fixture::new(Kind::Ct);
+    fixture.options.segment_bytes = 512 << 10;
+    fixture.options.batch_bytes = 64 << 10;
+    let log = fixture.open().await;
+    log.store_issuer(b"issuer").await.unwrap();
+    let mut first = Vec::new();
+    for round in 0..40u64 {
+        let batch = join_all((0..30).map(|i| log.submit(certificate(round * 30 + i)))).await;
+        first.extend(batch.into_iter().map(Result::unwrap));
+    }
+    first
+        .iter()
+        .for_each(|receipt| require_promise(&fixture, receipt));
+    let same = async |log: &Log, number: u64| {
+        let again = log.submit(certificate(number)).await.unwrap();
+        assert!(again.duplicate, "{number}");
+        assert_eq!(
+            again.attachment, first[number as usize].attachment,
+            "{number}"
+        );
+    };
+    for number in [0, 255, 256, 700, 1199] {
+        same(&log, number).await;
+    }
+    log.shutdown().await;
+    fixture.audit_files();
+    let log = fixture.open().await;
+    for number in (0..1200).step_by(97) {
+        same(&log, number).await;
+    }
+    log.shutdown().await;
+    let first_index = first[0].index;
+    assert_eq!(
+        first_index >> 8,
+        0,
+        "the first batch is in the first bundle"
+    );
+    assert!(fixture.path("attachments/000").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_and_damaged_attachments_are_named_and_do_not_stop_the_log() {
+    let fixture = Fixture::new(Kind::Ct);
+    let log = fixture.open().await;
+    log.store_issuer(b"issuer").await.unwrap();
+    let receipts = join_all((0..700).map(|number| log.submit(certificate(number)))).await;
+    let of_first_bundle = receipts
+        .iter()
+        .position(|receipt| receipt.as_ref().unwrap().index == 3)
+        .unwrap();
+    log.shutdown().await;
+    fixture.audit_files();
+    let (file, swapped) = ("attachments/000", "attachments/001");
+    let sound = std::fs::read(fixture.path(file)).unwrap();
+    let mut flipped = sound.clone();
+    flipped[100] ^= 1;
+    let other = std::fs::read(fixture.path(swapped)).unwrap();
+    for damage in [None, Some(flipped), Some(other), Some(Vec::new())] {
+        match damage {
+            None => std::fs::remove_file(fixture.path(file)).unwrap(),
+            Some(bytes) => std::fs::write(fixture.path(file), bytes).unwrap(),
+        }
+        let faults = fsck(fixture.folder.path()).unwrap().faults;
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert_eq!(faults[0].file, file);
+        let log = fixture.open().await;
+        let again = log
+            .submit(certificate(of_first_bundle as u64))
+            .await
+            .unwrap();
+        assert!(again.duplicate && again.attachment.is_empty());
+        fixture.audit(&again);
+        log.shutdown().await;
+    }
+    std::fs::write(fixture.path(file), sound).unwrap();
+    fixture.audit_files();
+}
+
+const FROZEN: &str = "Log frozen — Fri Jan 15 08:00:00 UTC 2027";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_log_says_so_for_ever_and_is_still_read() {
+    for kind in [Kind::Rekor, Kind::Ct] {
+        let fixture = Fixture::new(kind);
+        let log = fixture.open().await;
+        let submit = async |log: &Log, number: u64| match kind {
+            Kind::Rekor => log.submit(body(number)).await,
+            Kind::Ct => log.submit(certificate(number)).await,
+        };
+        log.store_issuer(b"issuer").await.unwrap();
+        let mut receipts = Vec::new();
+        for number in 0..300 {
+            receipts.push(submit(&log, number).await.unwrap());
+        }
+        let before = log.tree_head();
+        assert!(!log.frozen());
+        let head = log.freeze().await.unwrap();
+        assert_eq!((head.size, head.root), (300, before.root));
+        let checkpoint = fixture.checkpoint(&head.checkpoint);
+        let expected: &[&str] = if kind == Kind::Rekor { &[FROZEN] } else { &[] };
+        assert_eq!(checkpoint.extensions, expected);
+        assert_eq!(log.freeze().await.unwrap(), head, "once is enough");
+        let refused = submit(&log, 1000).await.unwrap_err();
+        assert!(matches!(refused, Error::Frozen), "{refused}");
+        assert!(submit(&log, 7).await.unwrap().duplicate);
+        log.shutdown().await;
+        fixture.audit_files();
+        let file = std::fs::read(fixture.path("public/checkpoint")).unwrap();
+        assert_eq!(file, head.checkpoint);
+
+        fixture.clock.advance_ms(86_400_000);
+        let log = fixture.open().await;
+        assert!(log.frozen());
+        assert_eq!(log.tree_head(), head);
+        let refused = submit(&log, 1000).await.unwrap_err();
+        assert!(matches!(refused, Error::Frozen), "{refused}");
+        assert_eq!(log.freeze().await.unwrap(), head);
+        for receipt in &receipts {
+            fixture.audit_later(&log, receipt).await;
+        }
+        let again = submit(&log, 7).await.unwrap();
+        assert_eq!((again.index, again.duplicate), (7, true));
+        audit_tree(&fixture, &log).await;
+        log.shutdown().await;
+        let image = crash_image(fixture.folder.path());
+        std::fs::remove_dir_all(image.path().join("public/tile")).unwrap();
+        let log = fixture.try_open_at(image.path()).await;
+        assert!(log.is_ok_and(|log| log.frozen()), "files follow the frames");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_queued_before_a_freeze_is_logged_and_nothing_after() {
+    let fixture = Fixture::new(Kind::Rekor);
+    let (disk, faults) = fixture.faulty();
+    let log = fixture.open_on(disk).await;
+    faults.hold();
+    let submit = |number: u64| {
+        let log = log.clone();
+        tokio::spawn(async move { log.submit(body(number)).await })
+    };
+    let blocker = submit(0);
+    while log.queue_depth().0 > 0 {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let queued_before = [submit(1), submit(2)];
+    queued(&log, 2).await;
+    let freezing = {
+        let log = log.clone();
+        tokio::spawn(async move { log.freeze().await })
+    };
+    let refused = loop {
+        match log.condition() {
+            Ok(()) => tokio::task::yield_now().await,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, Error::Frozen), "{refused}");
+    assert!(matches!(log.submit(body(3)).await, Err(Error::Frozen)));
+    faults.release();
+    fixture.audit(&blocker.await.unwrap().unwrap());
+    for receipt in queued_before {
+        fixture.audit(&receipt.await.unwrap().unwrap());
+    }
+    assert_eq!(freezing.await.unwrap().unwrap().size, 3);
+    log.shutdown().await;
+    fixture.audit_files();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_cannot_be_frozen_goes_on() {
+    let fixture = Fixture::new(Kind::Rekor);
+    let (disk, faults) = fixture.faulty();
+    let log = fixture.open_on(disk).await;
+    log.submit(body(0)).await.unwrap();
+    Faults::set(&faults.full_writes, true);
+    let refused = log.freeze().await.unwrap_err();
+    assert!(matches!(refused, Error::StorageFull), "{refused}");
+    Faults::set(&faults.full_writes, false);
+    fixture.clock.advance_ms(-3_600_000);
+    let refused = log.freeze().await.unwrap_err();
+    assert!(matches!(refused, Error::ClockBehind { .. }), "{refused}");
+    fixture.clock.set_ms(NOW_MS);
+    assert!(!log.frozen());
+    assert_eq!(log.submit(body(1)).await.unwrap().index, 1);
+    assert_eq!(log.freeze().await.unwrap().size, 2);
+    log.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn time_does_not_go_backwards_in_a_log() {
     let fixture = Fixture::new(Kind::Ct);
