@@ -63,6 +63,14 @@ pub enum DbError {
         /// Its name.
         name: &'static str,
     },
+    /// A copy cannot be written.
+    #[error("{}: {source}", path.display())]
+    Copy {
+        /// The copy.
+        path: PathBuf,
+        /// What SQLite says.
+        source: sqlx::Error,
+    },
 }
 
 /// Opens (or makes) the SQLite file at `path` and brings its schema up to date.
@@ -96,6 +104,33 @@ pub async fn open_sqlite(
     migrate(&mut connection, migrations).await?;
     drop(connection);
     Ok(pool)
+}
+
+/// Writes a copy of the SQLite file at `path` to `copy`, which must not exist: one state of it, also while another process
+/// writes. The copy is not synced.
+///
+/// # Errors
+/// [`DbError::Open`] when there is no database, or it cannot be read; [`DbError::Copy`] when the copy cannot be written.
+pub async fn copy_sqlite(path: &Path, copy: &Path) -> Result<(), DbError> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .busy_timeout(BUSY_TIMEOUT);
+    let connection = SqliteConnection::connect_with(&options).await;
+    let mut connection = connection.map_err(|source| DbError::Open {
+        path: path.to_owned(),
+        source,
+    })?;
+    let copied = sqlx::query("VACUUM INTO ?")
+        .bind(copy.to_string_lossy().into_owned())
+        .execute(&mut connection)
+        .await;
+    let closed = connection.close().await;
+    let copied = copied.and_then(|_| closed);
+    copied.map_err(|source| DbError::Copy {
+        path: copy.to_owned(),
+        source,
+    })
 }
 
 /// An in-memory database with the same schema, for tests.

@@ -291,7 +291,9 @@ impl<'a> Walk<'a> {
             return self.issuers(&file.unwrap_or_default());
         };
         let right = self.find_bundle(id, hashes, in_memory)?;
-        self.fault(path, problem, right)
+        let found = right.as_ref().map(|right| right.bytes.clone());
+        self.fault(path, problem, right)?;
+        self.issuers(&found.unwrap_or_default())
     }
 
     fn bundle_problem(&self, index: u64, bytes: &[u8], hashes: &[Hash]) -> Option<String> {

@@ -7,12 +7,13 @@ use std::time::Duration;
 use sealwright_crypto::{Algorithm, MemorySigner, PrivateKey, PublicKey, Signer};
 use sealwright_host::config::{self, SecretRef};
 use sealwright_pki::{Certificate, parse_pem_chain};
-use sealwright_tlog::NoteKey;
+use sealwright_tlog::{NoteKey, WitnessPolicy};
 use serde::de::IntoDeserializer as _;
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
 use crate::api::DuplicateMode;
+use crate::cosign::{WitnessMode, Witnesses};
 use crate::entry::rekor::LegacyDsse;
 use crate::error::Error;
 use crate::guard::{GuardMode, Memory};
@@ -94,6 +95,15 @@ pub struct LogConfig {
     #[serde(with = "config::size")]
     pub max_request: u64,
 
+    /// The witnesses that see every checkpoint before anybody else does: a file in the format of C2SP tlog-policy, with the
+    /// submission prefix of each witness as its URL; relative to the configuration file. None are asked, when left out.
+    pub witness_policy: Option<PathBuf>,
+    /// `required`: no receipt, no SCT and no checkpoint without the policy's quorum. `best-effort`: the quorum is waited for
+    /// while it answers in time.
+    pub witness_mode: WitnessMode,
+    /// The longest that a round with the witnesses takes.
+    #[serde(with = "config::duration")]
+    pub witness_timeout: Duration,
     /// Copies of the log elsewhere, in tlog-tiles layout: folders (relative to the configuration file) or `https` addresses.
     /// Before the log takes entries they are asked how large they know it, and what is damaged here is fetched from there.
     pub mirrors: Vec<String>,
@@ -154,6 +164,9 @@ impl Default for LogConfig {
             replaces: None,
             imported: false,
             max_request: 4 << 20,
+            witness_policy: None,
+            witness_mode: WitnessMode::default(),
+            witness_timeout: Duration::from_secs(1),
             mirrors: Vec::new(),
             guard: GuardMode::default(),
             scrub: Some(DEFAULT_SCRUB_RATE),
@@ -288,6 +301,36 @@ impl LogConfig {
         key.map_err(|error| self.unusable(error))
     }
 
+    /// Reads the witness policy, if there is one; relative paths are looked up in `folder`.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is no policy.
+    pub fn load_witness_policy(&self, folder: &Path) -> Result<Option<WitnessPolicy>, Error> {
+        let Some(path) = &self.witness_policy else {
+            return Ok(None);
+        };
+        let path = folder.join(path);
+        let unusable = |error: &dyn std::fmt::Display| {
+            self.unusable(format!("witness_policy: {}: {error}", path.display()))
+        };
+        let file = std::fs::read(&path).map_err(|error| unusable(&error))?;
+        let policy = WitnessPolicy::parse(&file).map_err(|error| unusable(&error))?;
+        Ok(Some(policy))
+    }
+
+    /// The witnesses of the policy, for the log with `key`.
+    ///
+    /// # Errors
+    /// As [`LogConfig::load_witness_policy`], and as [`Witnesses::open`] says.
+    pub fn open_witnesses(&self, folder: &Path, key: &NoteKey) -> Result<Option<Witnesses>, Error> {
+        let Some(policy) = self.load_witness_policy(folder)? else {
+            return Ok(None);
+        };
+        let opened = Witnesses::open(policy, key, self.witness_mode, self.witness_timeout);
+        let unusable = |problem| self.unusable(format!("witness_policy: {problem}"));
+        opened.map(Some).map_err(unusable)
+    }
+
     /// The copies of the log elsewhere; relative folders are looked up in `folder`.
     ///
     /// # Errors
@@ -305,8 +348,19 @@ impl LogConfig {
     /// # Errors
     /// As [`LogConfig::open_mirrors`].
     pub fn memories(&self, folder: &Path) -> Result<Vec<Memory>, Error> {
-        let mirrors = self.open_mirrors(folder)?;
-        Ok(mirrors.into_iter().map(Memory::mirror).collect())
+        let mirrors = self.open_mirrors(folder)?.into_iter().map(Memory::mirror);
+        let mut memories: Vec<_> = mirrors.collect();
+        if let Some(policy) = self.load_witness_policy(folder)? {
+            let origin = self.identity()?.origin;
+            for witness in 0..policy.witnesses().len() {
+                let Some(url) = policy.witness_url(witness) else {
+                    continue;
+                };
+                let memory = Memory::witness(policy.witness_name(witness), url, &origin);
+                memories.push(memory?);
+            }
+        }
+        Ok(memories)
     }
 
     pub(crate) fn engine_options(&self) -> Result<EngineOptions, Error> {

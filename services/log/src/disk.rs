@@ -11,6 +11,7 @@ use std::fmt::Debug;
 use std::io::{self, ErrorKind};
 
 pub use files::FileDisk;
+pub(crate) use files::TEMPORARY;
 
 /// One log's folder. Paths are relative to it, with `/`.
 ///

@@ -6,6 +6,7 @@
 
 mod api;
 mod attachments;
+mod backup;
 mod bench;
 mod check;
 mod config;
@@ -22,6 +23,7 @@ mod fsck;
 mod guard;
 mod head;
 mod identity;
+mod imported;
 mod intake;
 mod kind;
 mod listing;
@@ -40,6 +42,7 @@ mod publisher;
 mod read;
 mod reader;
 mod recover;
+mod restore;
 mod sequencer;
 mod service;
 mod settle;
@@ -49,6 +52,7 @@ mod tree;
 mod wal;
 
 pub use api::{DuplicateMode, parse_submission};
+pub use backup::{Copied, copy_log};
 pub use bench::{BenchPlan, BenchReport, Percentiles, Row as BenchRow, bench};
 pub use check::Fault;
 pub use config::{Config, LogConfig};
@@ -58,11 +62,16 @@ pub use error::Error;
 pub use fsck::{FsckOptions, Report, fsck, fsck_with};
 pub use guard::{GuardMode, Memory};
 pub use identity::LogIdentity;
+pub use imported::{ImportPlan, Imported, import};
 pub use kind::{BodyLeaf, CertificateLeaf, FinishedLeaf, Kind, Leaf, LeafFacts};
 pub use log::{Log, Receipt, TreeHead};
 pub use metrics::Metrics;
 pub use mirror::{LogKeys, Mirror, Signed};
 pub use options::{EngineOptions, EngineParts};
+pub use place::is_in_place;
+pub use restore::{
+    Inspection, Own, RESTORE_FILE, Remembered, Restore, Statement, freeze_at_rest, root_at_rest,
+};
 pub use service::{Deps, LogService, ShardStatus};
 pub use shards::ShardState;
 pub use tree::TileBytes;

@@ -29,6 +29,7 @@ use crate::options::{EngineOptions, EngineParts, require_usable};
 use crate::publication::{Publication, Slots};
 use crate::publisher::{PublishOptions, Publisher};
 use crate::recover;
+use crate::restore::RESTORE_FILE;
 use crate::sequencer::Sequencer;
 use crate::settle::{Settler, settle};
 use crate::sign::CheckpointSigner;
@@ -231,6 +232,12 @@ impl Start {
         store: impl FnOnce() -> Result<Box<dyn HeadStore>, Error>,
     ) -> Result<Engine, Error> {
         let lock = take_lock(&self.disk, &self.dir)?;
+        let restoring = self.disk.read(RESTORE_FILE);
+        if !matches!(restoring, Ok(None)) {
+            return Err(Error::RestoreUnfinished {
+                dir: self.dir.clone(),
+            });
+        }
         let record = self.record(&secret)?;
         let checksum = record.checksum_key()?;
         let mut store = store()?;

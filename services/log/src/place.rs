@@ -34,6 +34,14 @@ pub(crate) fn is_same(dir: &Path) -> Result<bool, Error> {
     }
 }
 
+/// Whether the log in `dir` is where it was when it was last opened or restored; `None` when that is not known. Changes
+/// nothing.
+pub fn is_in_place(dir: &Path) -> Option<bool> {
+    let text = read_optional(&dir.join(PLACE_FILE)).ok()??;
+    let known: Place = serde_json::from_slice(&text).ok()?;
+    Some(current(dir).is_ok_and(|current| current == known))
+}
+
 /// The log is where it should be from now on.
 pub(crate) fn remember(dir: &Path) -> Result<(), Error> {
     let text = serde_json::to_vec(&current(dir)?)

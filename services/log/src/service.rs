@@ -8,7 +8,7 @@ use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use futures::future::{join_all, select_all};
-use sealwright_crypto::Signer;
+use sealwright_crypto::{PublicKey, Signer};
 use sealwright_host::SharedClock;
 use sealwright_host::health::Check;
 use sealwright_host::metrics::Registry;
@@ -17,23 +17,29 @@ use tokio::sync::Mutex;
 
 use crate::api::{self, SignatureLog, SignatureLogs};
 use crate::config::{Config, LogConfig};
+use crate::cosign::Cosigner;
 use crate::cpu::CpuPool;
 use crate::ct_api::{self, CertificateLog, CertificateLogs};
 use crate::entry::{ct, rekor};
 use crate::error::Error;
+use crate::guard::{Accepted, Guard};
 use crate::identity::LogIdentity;
+use crate::imported;
 use crate::kind::Kind;
 use crate::listing;
 use crate::log::Log;
 use crate::log_api;
 use crate::material;
 use crate::metrics::Metrics;
+use crate::notes::Topic;
 use crate::options::EngineParts;
+use crate::place;
 use crate::read;
 use crate::shards::{Door, Gate, Shard, ShardState, Shards};
 
-/// Verifications that may wait for a processor, for each one that may run. At 60 us each, a thousand wait for 60 ms.
-const WAITING_PER_PROCESSOR: usize = 1024;
+/// Said in the log and at `/readyz`.
+const COPIED: &str = "this log's folder was copied or put back from a backup: run `sealwrightd restore`, which finds out \
+                      whether it lost entries";
 
 /// What the logs are given, beside their configuration.
 #[derive(Debug)]
@@ -112,8 +118,8 @@ impl LogService {
             state: deps.state,
             ct_roots: deps.ct_roots,
             create: deps.create,
+            cpu: CpuPool::new(processors, &metrics),
             metrics,
-            cpu: CpuPool::new(processors, processors * WAITING_PER_PROCESSOR),
             first: config.logs.len(),
             adding: Mutex::default(),
         };
@@ -143,10 +149,17 @@ impl LogService {
         for (planned, log) in planned.into_iter().zip(outcomes.into_iter().flatten()) {
             shards.add(planned.shard(log, &ground));
         }
-        Ok(Self {
+        let service = Self {
             shards,
             ground: Arc::new(ground),
-        })
+        };
+        match service.freeze_configured().await {
+            Ok(()) => Ok(service),
+            Err(error) => {
+                service.shutdown().await;
+                Err(error)
+            }
+        }
     }
 
     /// Opens one more log while the others serve.
@@ -166,7 +179,7 @@ impl LogService {
         let shard = planned.shard(log, &self.ground);
         tracing::info!(target: "audit", { log.name = shard.name(), log.origin = shard.log.identity().origin }, "log added");
         self.shards.add(shard);
-        Ok(())
+        self.freeze_configured().await
     }
 
     /// Lets a staged log take entries from `from` on, Unix seconds.
@@ -175,6 +188,31 @@ impl LogService {
     /// [`Error::NoSuchLog`].
     pub fn accept_from(&self, name: &str, from: i64) -> Result<(), Error> {
         self.shard(name)?.gate.open_from(from);
+        Ok(())
+    }
+
+    /// Freezes a log for good: what is queued is written, then a last checkpoint that says so. Doing it again does
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLog`]; whatever keeps the last checkpoint from being written, and then the log goes on as before.
+    pub async fn freeze(&self, name: &str) -> Result<ShardStatus, Error> {
+        let shard = self.shard(name)?;
+        if shard.gate.state() != ShardState::Imported {
+            shard.log.freeze().await?;
+            shard.gate.close();
+            tracing::info!(target: "audit", { log.name = name, log.size = shard.log.tree_head().size }, "log frozen");
+        }
+        Ok(shard.status())
+    }
+
+    /// `frozen = true` in a section means what the verb means.
+    async fn freeze_configured(&self) -> Result<(), Error> {
+        for shard in self.shards.all().iter() {
+            if shard.gate.state() == ShardState::Frozen && !shard.log.frozen() {
+                shard.log.freeze().await?;
+            }
+        }
         Ok(())
     }
 
@@ -254,7 +292,50 @@ impl LogService {
             });
             async move { unwell.map_or(Ok(()), Err) }
         });
-        first.chain([later]).collect()
+        first
+            .chain([later, self.witnessed()])
+            .chain(self.notes())
+            .collect()
+    }
+
+    /// How the witnesses stand, over all logs. That a quorum which is required keeps entries out is the log's own check.
+    fn witnessed(&self) -> Check {
+        let shards = self.shards.clone();
+        Check::advisory("log.witnesses", move || {
+            let all = shards.all();
+            let unseen = all.iter().filter_map(|shard| {
+                let (_, condition) = shard.log.witnessed()?;
+                Some(format!("{}: {}", shard.name(), condition.err()?))
+            });
+            let unseen: Vec<String> = unseen.collect();
+            let said = if unseen.is_empty() {
+                Ok(())
+            } else {
+                Err(unseen.join("; "))
+            };
+            async move { said }
+        })
+    }
+
+    /// What an operator should mend soon, by topic over all logs: named and yet no reason to be unready.
+    fn notes(&self) -> impl Iterator<Item = Check> {
+        Topic::ALL.into_iter().map(|topic| {
+            let shards = self.shards.clone();
+            Check::advisory(format!("log.{}", topic.name()), move || {
+                let all = shards.all();
+                let notes = all.iter().filter_map(|shard| {
+                    let note = shard.log.notes().get(topic)?;
+                    Some(format!("{}: {note}", shard.name()))
+                });
+                let notes: Vec<String> = notes.collect();
+                let said = if notes.is_empty() {
+                    Ok(())
+                } else {
+                    Err(notes.join("; "))
+                };
+                async move { said }
+            })
+        })
     }
 
     /// Returns when a log has stopped for good, with its name and the cause: the process should end with an error.
@@ -328,6 +409,8 @@ struct Planned {
     dir: PathBuf,
     /// Nothing for an imported log.
     signer: Option<Arc<dyn Signer>>,
+    /// Of an imported log, DER.
+    foreign_key: Option<Vec<u8>>,
     admission: rekor::Admission,
     roots: Vec<Certificate>,
 }
@@ -357,12 +440,22 @@ impl Shard {
 
 impl Ground {
     fn plan(&self, config: LogConfig, signer: Option<Arc<dyn Signer>>) -> Result<Planned, Error> {
-        let identity = config.identity()?;
+        let mut identity = config.identity()?;
         if signer.is_none() && !config.imported {
             return Err(config.unusable("it has no key"));
         }
         let dir = config.dir.as_deref().unwrap_or(Path::new(&config.name));
         let dir = self.state.join(dir);
+        let mut foreign_key = None;
+        if config.imported {
+            // Where it is read from is ours to say; whose it is, is not.
+            let record = imported::record(&dir)?;
+            if record.kind != config.kind {
+                return Err(config.unusable("kind is not that of the imported log"));
+            }
+            foreign_key = Some(record.key()?.public_key().spki_der().to_vec());
+            identity.origin = record.origin;
+        }
         let mut admission = rekor::Admission {
             legacy_dsse: config.legacy_dsse,
             ..rekor::Admission::default()
@@ -382,6 +475,7 @@ impl Ground {
             identity,
             dir,
             signer,
+            foreign_key,
             admission,
             roots,
         })
@@ -391,17 +485,49 @@ impl Ground {
 impl Planned {
     async fn open(&self, ground: &Ground) -> Result<Log, Error> {
         let Some(signer) = &self.signer else {
-            return Err(self.config.unusable("it has no key"));
+            let (dir, name) = (self.dir.clone(), self.config.name.clone());
+            let (metrics, clock) = (ground.metrics.clone(), ground.clock.clone());
+            return imported::open(dir, name, metrics, clock).await;
         };
         let mut options = self.config.engine_options()?;
-        options.create |= ground.create;
+        // A staged log has taken nothing yet that could have been lost.
+        options.create |= ground.create || self.config.staged;
         let parts = EngineParts {
             signer: signer.clone(),
             clock: ground.clock.clone(),
             metrics: ground.metrics.clone(),
-            cosigner: None,
+            cosigner: self.cosigner(ground, signer.public_key())?,
         };
-        Log::open(&self.dir, self.identity.clone(), options, parts).await
+        let log = Log::open(&self.dir, self.identity.clone(), options, parts).await?;
+        match self.watch(&log, ground).await {
+            Ok(()) => Ok(log),
+            Err(error) => {
+                log.shutdown().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Whom checkpoints are shown to before anybody else.
+    fn cosigner(
+        &self,
+        ground: &Ground,
+        key: &PublicKey,
+    ) -> Result<Option<Arc<dyn Cosigner>>, Error> {
+        let key = self.config.note_key(key.clone())?;
+        let witnesses = self.config.open_witnesses(&ground.state, &key)?;
+        Ok(witnesses.map(|witnesses| Arc::new(witnesses) as _))
+    }
+
+    /// Asks outside memory before the log is given an entry, and keeps an eye on its folder.
+    async fn watch(&self, log: &Log, ground: &Ground) -> Result<(), Error> {
+        if !place::is_same(&self.dir)? {
+            tracing::warn!(log = self.config.name, "{COPIED}");
+            log.notes().set(Topic::Place, Some(COPIED.to_owned()));
+        }
+        let memories = self.config.memories(&ground.state)?;
+        let guard = Guard::new(self.config.guard, memories, Accepted::read(&self.dir)?);
+        guard.start(log).await
     }
 
     fn shard(self, log: Log, ground: &Ground) -> Shard {
@@ -413,11 +539,14 @@ impl Planned {
             ..
         } = self;
         let gate = Arc::new(Gate::new(&config, ground.clock.clone()));
+        if log.frozen() {
+            gate.close();
+        }
         let door = match config.kind {
             Kind::Rekor => Door::Signature(Arc::new(SignatureLog {
                 log: log.clone(),
                 admission: Arc::new(admission),
-                duplicates: config.duplicate_mode,
+                duplicates: config.duplicate,
                 gate: gate.clone(),
                 max_request: config.max_request_bytes(),
                 cpu: ground.cpu.clone(),
@@ -451,7 +580,8 @@ impl Planned {
             key: self
                 .signer
                 .as_ref()
-                .map(|signer| signer.public_key().spki_der().to_vec()),
+                .map(|signer| signer.public_key().spki_der().to_vec())
+                .or_else(|| self.foreign_key.clone()),
         }
     }
 

@@ -15,7 +15,7 @@ const SYNC_THREADS: usize = 8;
 /// Zeros are written in pieces of this size.
 const ZERO_BLOCK: usize = 1 << 20;
 /// Where files are made before they get their name; on the same file system, so that renaming is atomic.
-const TEMPORARY: &str = "tmp";
+pub(crate) const TEMPORARY: &str = "tmp";
 
 /// One folder, through the calls of an operating system.
 #[derive(Debug)]
