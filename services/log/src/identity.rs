@@ -47,7 +47,12 @@ pub(crate) struct IdentityRecord {
 }
 
 impl IdentityRecord {
-    fn new(identity: &LogIdentity, key: &NoteKey, created: i64, secret: &[u8; 16]) -> Self {
+    pub(crate) fn new(
+        identity: &LogIdentity,
+        key: &NoteKey,
+        created: i64,
+        secret: &[u8; 16],
+    ) -> Self {
         Self {
             format: FORMAT,
             name: identity.name.clone(),

@@ -49,24 +49,20 @@ impl ShardState {
 #[derive(Debug)]
 pub(crate) struct Gate {
     clock: SharedClock,
-    /// Unix seconds; [`NEVER`] while the log is staged without a date.
+    /// Waits for somebody to say that it may open, whatever the date.
+    staged: AtomicBool,
+    /// Unix seconds.
     accept_from: AtomicI64,
     frozen: AtomicBool,
     imported: bool,
 }
 
-/// No entry is taken before somebody says so.
-const NEVER: i64 = i64::MAX;
-
 impl Gate {
     pub(crate) fn new(config: &LogConfig, clock: SharedClock) -> Self {
-        let accept_from = match (config.staged, config.accept_from) {
-            (true, _) => NEVER,
-            (false, from) => from.unwrap_or(i64::MIN),
-        };
         Self {
             clock,
-            accept_from: AtomicI64::new(accept_from),
+            staged: AtomicBool::new(config.staged),
+            accept_from: AtomicI64::new(config.accept_from.unwrap_or(i64::MIN)),
             frozen: AtomicBool::new(config.frozen),
             imported: config.imported,
         }
@@ -77,7 +73,9 @@ impl Gate {
             ShardState::Imported
         } else if self.frozen.load(Ordering::Acquire) {
             ShardState::Frozen
-        } else if self.clock.unix() < self.accept_from.load(Ordering::Acquire) {
+        } else if self.staged.load(Ordering::Acquire)
+            || self.clock.unix() < self.accept_from.load(Ordering::Acquire)
+        {
             ShardState::Staged
         } else {
             ShardState::Active
@@ -87,11 +85,12 @@ impl Gate {
     /// From when on it takes entries, where that was set. Unix seconds.
     pub(crate) fn accept_from(&self) -> Option<i64> {
         let from = self.accept_from.load(Ordering::Acquire);
-        (from != NEVER && from != i64::MIN).then_some(from)
+        (from != i64::MIN).then_some(from)
     }
 
     pub(crate) fn open_from(&self, from: i64) {
         self.accept_from.store(from, Ordering::Release);
+        self.staged.store(false, Ordering::Release);
     }
 
     pub(crate) fn close(&self) {
