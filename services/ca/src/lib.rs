@@ -56,8 +56,8 @@ pub struct Deps {
     pub ct: CtLog,
 }
 
-/// A certificate authority that has passed its start-up checks.
-#[derive(Debug)]
+/// A certificate authority that has passed its start-up checks. Clones share it.
+#[derive(Clone, Debug)]
 pub struct Ca {
     shared: Arc<Shared>,
 }

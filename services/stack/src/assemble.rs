@@ -23,6 +23,8 @@ use tonic::transport::Channel;
 use crate::error::Error;
 use crate::files;
 use crate::keys::Authority;
+use crate::log_control::{self, Certificates, LOG_SOCKET};
+use crate::place::Kind;
 
 /// What one process runs; absent roles run elsewhere or not at all.
 #[derive(Debug, Default)]
@@ -32,6 +34,18 @@ pub(crate) struct Parts {
     pub(crate) log: Option<LogPart>,
     pub(crate) trust: Option<TrustPart>,
     pub(crate) idp: Option<sealwright_idp::Config>,
+    pub(crate) witness: Option<WitnessPart>,
+}
+
+/// A witness; its state is in `DIR/witness`.
+#[derive(Debug)]
+pub(crate) struct WitnessPart {
+    pub(crate) config: sealwright_witness::Config,
+    pub(crate) signer: Arc<dyn Signer>,
+    /// Where relative paths of its section are looked up.
+    pub(crate) folder: PathBuf,
+    /// Its state is made; only `witness init` says so.
+    pub(crate) create: bool,
 }
 
 /// The certificate authority, and where its CT log is.
@@ -92,7 +106,10 @@ pub(crate) struct Services {
     logs: Option<LogService>,
     trust: Option<sealwright_trust::Trust>,
     idp: Option<sealwright_idp::Idp>,
+    witness: Option<sealwright_witness::Witness>,
     offline: Option<OfflineKeys>,
+    /// The log of this process that its authority's certificates go to, and how long it may take.
+    certificates: Option<(String, Duration)>,
 }
 
 /// The state of the trust service, below the instance's directory.
@@ -136,6 +153,22 @@ pub(crate) async fn open(
                 .map_err(Error::service("log"))?,
         );
     }
+    if let Some(part) = parts.witness {
+        let deps = sealwright_witness::Deps {
+            clock: clock.clone(),
+            registry: registry.clone(),
+            state: state("witness")?,
+            folder: part.folder,
+            signer: part.signer,
+            create: part.create,
+        };
+        let witness = sealwright_witness::Witness::open(part.config, deps).await;
+        services.witness = Some(witness.map_err(Error::service("witness"))?);
+    }
+    services.certificates = parts.ca.as_ref().and_then(|part| match &part.ct {
+        CtPart::Inside { name, timeout, .. } => Some((name.clone(), *timeout)),
+        _ => None,
+    });
     let ca = async {
         let Some(part) = parts.ca else {
             return Ok(None);
@@ -278,6 +311,9 @@ impl Services {
         if let Some(idp) = &self.idp {
             router = router.merge(idp.router());
         }
+        if let Some(witness) = &self.witness {
+            router = router.merge(witness.router());
+        }
         router
     }
 
@@ -288,6 +324,8 @@ impl Services {
         health.register(self.tsa.iter().flat_map(sealwright_tsa::Tsa::checks));
         health.register(self.trust.iter().flat_map(sealwright_trust::Trust::checks));
         health.register(self.idp.iter().flat_map(sealwright_idp::Idp::checks));
+        let witness = self.witness.iter();
+        health.register(witness.flat_map(sealwright_witness::Witness::checks));
     }
 
     /// What this process serves to other services of the deployment. One role alone: several would serve one method.
@@ -334,20 +372,43 @@ impl Services {
         here.collect()
     }
 
-    /// Opens the trust service to its operator, at a socket below `dir`, and keeps the files for clients in `client` up to
-    /// date with what is published.
+    /// Opens the trust service and the logs to their operator, at sockets below `dir`, and keeps the files for clients in
+    /// `client` up to date with what is published. A development stack does without where its path is too long for one.
     pub(crate) fn open_control(
         &self,
+        kind: Kind,
         dir: &Path,
         client: PathBuf,
-    ) -> Result<Option<Socket>, Error> {
-        let Some(trust) = &self.trust else {
-            return Ok(None);
-        };
-        trust.keep_client_files(client);
-        let path = dir.join(CONTROL_SOCKET);
-        let socket = serve_socket(&HostConfig::default(), &path, trust.control_router());
-        socket.map(Some).map_err(Error::io(path))
+    ) -> Result<Vec<Socket>, Error> {
+        let mut doors = Vec::new();
+        if let Some(trust) = &self.trust {
+            trust.keep_client_files(client);
+            doors.push((CONTROL_SOCKET, trust.control_router()));
+        }
+        if let Some(logs) = &self.logs {
+            let certificates = self.ca.clone().zip(self.certificates.clone());
+            let certificates = certificates.map(|(ca, (log, timeout))| Certificates {
+                ca,
+                log,
+                timeout,
+            });
+            doors.push((
+                LOG_SOCKET,
+                log_control::router(logs.clone(), certificates, dir),
+            ));
+        }
+        let mut sockets = Vec::new();
+        for (name, router) in doors {
+            let path = dir.join(name);
+            match serve_socket(&HostConfig::default(), &path, router) {
+                Ok(socket) => sockets.push(socket),
+                Err(error) if kind == Kind::Dev => {
+                    tracing::warn!(%error, "no socket for an operator at {}", path.display());
+                }
+                Err(error) => return Err(Error::io(path)(error)),
+            }
+        }
+        Ok(sockets)
     }
 
     /// Where the offline keys are at hand: collects, stages, signs, publishes and activates what is new.
@@ -408,6 +469,9 @@ impl Services {
         }
         if let Some(logs) = self.logs {
             logs.shutdown().await;
+        }
+        if let Some(witness) = self.witness {
+            witness.shutdown().await;
         }
     }
 }

@@ -25,6 +25,7 @@ use crate::fsck::fsck;
 use crate::health::health;
 use crate::init::{Plan, init};
 use crate::internal::{renew_all, renew_one};
+use crate::log_verbs::{self, Verb};
 use crate::operator::{Step, operate};
 use crate::{Error, Stack, StackConfig};
 
@@ -77,6 +78,14 @@ enum Command {
         dir: PathBuf,
         #[command(subcommand)]
         step: Step,
+    },
+    /// Make a witness of logs, and tell logs and witness of each other
+    #[command(subcommand)]
+    Witness(crate::witness::Command),
+    /// Look at the logs of a running instance, rotate them, freeze them
+    Log {
+        #[command(subcommand)]
+        verb: Verb,
     },
     /// Renew the certificates that roles show each other; running processes notice by themselves
     InternalCert(InternalCert),
@@ -306,6 +315,16 @@ async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Trust { dir, step } => {
             operate(&dir, step, SystemClock.unix(), &mut std::io::stdout()).await
+        }
+        Command::Witness(command) => {
+            let _telemetry = quiet()?;
+            command
+                .run(&SystemClock::shared(), &mut std::io::stdout())
+                .await
+        }
+        Command::Log { verb } => {
+            let mut out = std::io::stdout();
+            log_verbs::run(verb, SystemClock.unix(), &mut out).await
         }
         Command::InternalCert(args) => renew(args),
         Command::Health { url } => {

@@ -1,4 +1,5 @@
-//! One TOML file for a production instance: `[host] [internal] [ca] [tsa] [[log]] [trust]`, one section a role.
+//! One TOML file for a production instance: `[host] [internal] [ca] [tsa] [[log]] [trust]`, one section a role; or `[host]
+//! [witness]`.
 //!
 //! The file lies in the instance's directory; relative paths in it are looked up there. A process reads `[host]` and the
 //! sections of the roles it runs: all of them with `up`, one with `run`. Where roles run apart, each has a directory and a
@@ -18,10 +19,11 @@ use sealwright_log::Kind as LogKind;
 use serde::Deserialize;
 use url::Url;
 
-use crate::assemble::{CaPart, CtPart, LogPart, Parts, TrustPart};
+use crate::assemble::{CaPart, CtPart, LogPart, Parts, TrustPart, WitnessPart};
 use crate::endpoints::{Endpoints, base_url};
 use crate::error::Error;
 use crate::keys::Authority;
+use crate::log_sections;
 use crate::place::{Kind, kind_of};
 
 /// The file's name within an instance's directory.
@@ -40,6 +42,9 @@ pub enum Role {
     Log,
     /// The trust root.
     Trust,
+    /// A witness of logs, of this deployment or of others. It is nobody's service: it has a directory of its own, and runs
+    /// elsewhere than the logs it watches.
+    Witness,
 }
 
 impl Role {
@@ -49,13 +54,14 @@ impl Role {
             Self::Tsa => "tsa",
             Self::Log => "log",
             Self::Trust => "trust",
+            Self::Witness => "witness",
         }
     }
 
     /// Roles in the order of their ports where they run apart.
     pub(crate) const IN_PORT_ORDER: [Self; 4] = [Self::Ca, Self::Log, Self::Tsa, Self::Trust];
 
-    /// Every role, in the order in which a deployment is described.
+    /// Every role of a deployment, in the order in which one is described.
     pub(crate) const ALL: [Self; 4] = [Self::Ca, Self::Tsa, Self::Log, Self::Trust];
 }
 
@@ -69,6 +75,7 @@ struct Raw {
     tsa: Option<sealwright_tsa::Config>,
     log: sealwright_log::Config,
     trust: Option<sealwright_trust::Config>,
+    witness: Option<sealwright_witness::Config>,
 }
 
 /// A configuration whose keys and files have been found.
@@ -104,7 +111,7 @@ impl Role {
                 "sealwright.ct.v1.CertificateTransparency/GetProofByHash",
                 "sealwright.ct.v1.CertificateTransparency/GetEntries",
             ],
-            Self::Trust => &[],
+            Self::Trust | Self::Witness => &[],
         }
     }
 }
@@ -166,7 +173,8 @@ pub fn load(path: &Path, role: Option<Role>) -> Result<Validated, Error> {
         path: path.to_owned(),
         source,
     })?;
-    let raw: Raw = parse(&text, &path.display().to_string())?;
+    let mut raw: Raw = parse(&text, &path.display().to_string())?;
+    raw.log.logs.extend(log_sections::read_all(&folder)?);
     let roles: BTreeSet<Role> = role.map_or_else(|| Role::ALL.into(), |role| [role].into());
     raw.validate(&folder, &roles, role)
 }
@@ -232,6 +240,13 @@ impl Raw {
             }
             _ => {}
         }
+        match self.witness {
+            Some(config) if role == Some(Role::Witness) || together => {
+                parts.witness = Some(witness(config, parts.log.is_some(), folder)?);
+            }
+            None if roles.contains(&Role::Witness) => return Err(missing("witness").into()),
+            _ => {}
+        }
         let validated = Validated {
             dir: folder.to_owned(),
             host: looked_up(self.host, folder),
@@ -288,11 +303,11 @@ impl Raw {
     fn endpoints(&self, base: &str) -> Endpoints {
         let mut endpoints = Endpoints::at(base, "", false);
         let log = |kind| {
-            self.log
-                .logs
-                .iter()
-                .find(|log| log.kind == kind)
-                .map(|log| log.url.clone())
+            let logs = &self.log.logs;
+            let first = logs.iter().find(|log| log.kind == kind)?;
+            let name = log_sections::in_use(logs, &first.name);
+            let used = logs.iter().find(|log| log.name == name);
+            used.map(|log| log.url.clone())
         };
         endpoints.ca = self
             .ca
@@ -316,17 +331,8 @@ impl Raw {
 fn logs(mut config: sealwright_log::Config, folder: &Path) -> Result<Option<LogPart>, Error> {
     let mut signers = Vec::new();
     for log in &mut config.logs {
-        signers.push((
-            log.name.clone(),
-            log.load_signer(folder).map_err(Error::service("log"))?,
-        ));
-        // The service looks relative paths up in its own folder; those of the file are relative to the file.
-        log.roots
-            .iter_mut()
-            .for_each(|path| *path = folder.join(&path));
-        log.load_roots(folder).map_err(Error::service("log"))?;
-        if let Some(dir) = &mut log.dir {
-            *dir = folder.join(&dir);
+        if let Some(signer) = log_sections::locate(log, folder)? {
+            signers.push((log.name.clone(), signer));
         }
     }
     let part = LogPart {
@@ -335,7 +341,7 @@ fn logs(mut config: sealwright_log::Config, folder: &Path) -> Result<Option<LogP
         ct_roots: Vec::new(),
         create: false,
     };
-    Ok((!part.signers.is_empty()).then_some(part))
+    Ok((!part.config.logs.is_empty()).then_some(part))
 }
 
 /// The certificate authority with its way to the CT log: in memory when the log runs in this process, with the identity of
@@ -348,20 +354,18 @@ fn authority(
 ) -> Result<CaPart, Error> {
     let (signer, chain) = config.load_signer(folder).map_err(Error::service("ca"))?;
     let inside = logs.and_then(|logs| {
-        let here = logs
-            .config
-            .logs
+        let all = &logs.config.logs;
+        let used = log_sections::in_use(all, &config.ct.log);
+        let here = all
             .iter()
-            .any(|log| log.kind == LogKind::Ct && log.name == config.ct.log);
-        let (_, signer) = logs
-            .signers
-            .iter()
-            .find(|(name, _)| here && *name == config.ct.log)?;
-        Some(signer.clone())
+            .any(|log| log.kind == LogKind::Ct && log.name == used);
+        let mut signers = logs.signers.iter();
+        let (name, signer) = signers.find(|(name, _)| here && name == used)?;
+        Some((name.clone(), signer.clone()))
     });
     let ct = match inside {
-        Some(key) => CtPart::Inside {
-            name: config.ct.log.clone(),
+        Some((name, key)) => CtPart::Inside {
+            name,
             key,
             timeout: config.ct.timeout,
         },
@@ -387,6 +391,31 @@ fn authority(
         config,
         authority: Authority { signer, chain },
         ct,
+    })
+}
+
+/// The witness, with its key and what it looks up beside the configuration.
+fn witness(
+    config: sealwright_witness::Config,
+    beside_logs: bool,
+    folder: &Path,
+) -> Result<WitnessPart, Error> {
+    if beside_logs && !config.beside_logs {
+        return Err(ConfigError::unusable(
+            "witness",
+            "shares a process with logs and would fall with them: run it elsewhere with `sealwrightd run witness`, or set \
+             `beside_logs = true` to try it out",
+        )
+        .into());
+    }
+    let signer = config
+        .load_signer(folder)
+        .map_err(Error::service("witness"))?;
+    Ok(WitnessPart {
+        config,
+        signer,
+        folder: folder.to_owned(),
+        create: false,
     })
 }
 
@@ -462,6 +491,7 @@ mod tests {
             ("[tsa]\npolcy = \"1.2\"", "policy"),
             ("[[log]]\nnmae = \"a\"", "name"),
             ("[trust]\noperatr = \"a\"", "operator"),
+            ("[witness]\nnmae = \"a\"", "name"),
         ] {
             let said = refused(text);
             assert!(

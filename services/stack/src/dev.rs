@@ -13,6 +13,7 @@ use crate::config::parse_ca;
 use crate::endpoints::{CT_LOG_NAME, Endpoints, base_url};
 use crate::error::Error;
 use crate::keys::KeyRing;
+use crate::log_sections;
 use crate::place::{Kind, Place, Share};
 use crate::settings::{Asked, DEFAULT_LISTEN, Settings};
 use crate::{Stack, StackConfig};
@@ -66,7 +67,7 @@ pub(crate) async fn start(config: StackConfig) -> Result<Stack, Error> {
     endpoints.ca_tls = server
         .tls_address()
         .map(|address| format!("https://{address}"));
-    let parts = parts(&place, &ring, base, &endpoints, config.login)?;
+    let parts = parts(&place, &ring, base, &mut endpoints, config.login)?;
     say_open();
     let doors = crate::Doors {
         server,
@@ -116,12 +117,13 @@ fn parts(
     place: &Place,
     ring: &KeyRing<'_>,
     base: &str,
-    endpoints: &Endpoints,
+    endpoints: &mut Endpoints,
     login: Option<String>,
 ) -> Result<Parts, Error> {
+    // The logs of the first start; the added ones may have taken over since.
     let issuer = endpoints.oidc.clone().unwrap_or_default();
     let authority = ring.certificate_authority()?;
-    let ct_key = ring.online("ct_log", KeyType::EcP256)?;
+    let first_ct_key = ring.online("ct_log", KeyType::EcP256)?;
     let log_key = ring.online("log", KeyType::Ed25519)?;
     let log = |name: &str, kind, url: &str| LogConfig {
         name: name.to_owned(),
@@ -133,22 +135,39 @@ fn parts(
         public_submission: true,
         ..LogConfig::default()
     };
-    let logs = vec![
+    let mut logs = vec![
         log(SIGNATURE_LOG, LogKind::Rekor, &endpoints.log),
         log(CT_LOG_NAME, LogKind::Ct, &endpoints.ct),
     ];
+    let mut signers = vec![
+        (SIGNATURE_LOG.to_owned(), log_key),
+        (CT_LOG_NAME.to_owned(), first_ct_key.clone()),
+    ];
+    for mut added in log_sections::read_all(place.dir())? {
+        if let Some(signer) = log_sections::locate(&mut added, place.dir())? {
+            signers.push((added.name.clone(), signer));
+        }
+        logs.push(added);
+    }
+    let ct_log = log_sections::in_use(&logs, CT_LOG_NAME).to_owned();
+    let url = |name: &str| logs.iter().find(|log| log.name == name);
+    if let Some(used) = url(log_sections::in_use(&logs, SIGNATURE_LOG)) {
+        endpoints.log = used.url.clone();
+    }
+    if let Some(used) = url(&ct_log) {
+        endpoints.ct = used.url.clone();
+    }
+    let ct_key = signers.iter().find(|(name, _)| *name == ct_log);
+    let ct_key = ct_key.map_or(first_ct_key, |(_, key)| key.clone());
     let log = LogPart {
         config: LogsConfig { logs },
-        signers: vec![
-            (SIGNATURE_LOG.to_owned(), log_key),
-            (CT_LOG_NAME.to_owned(), ct_key.clone()),
-        ],
+        signers,
         ct_roots: authority.chain.last().cloned().into_iter().collect(),
         // A log is made once. When clients already know it, its loss is an error and not an empty log.
         create: !place.path("client/root.json").exists(),
     };
     let ct = CtPart::Inside {
-        name: CT_LOG_NAME.to_owned(),
+        name: ct_log,
         key: ct_key,
         timeout: CT_TIMEOUT,
     };
@@ -185,7 +204,24 @@ fn parts(
             offline: Some(place.path("offline")),
         }),
         idp: Some(idp),
+        witness: None,
     })
+}
+
+/// The section of a development log, as it would be written.
+pub(crate) fn section(name: &str, kind: &str) -> toml::Table {
+    let text = |value: &str| toml::Value::String(value.to_owned());
+    let segment = i64::try_from(WAL_SEGMENT).unwrap_or(i64::MAX);
+    [
+        ("name", text(name)),
+        ("kind", text(kind)),
+        ("operator", text(OPERATOR)),
+        ("wal_segment", text(&format!("{segment}B"))),
+        ("public_submission", toml::Value::Boolean(true)),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value))
+    .collect()
 }
 
 /// Below the provider's own URL: tokens of builds, and tokens whose subject is a URI.

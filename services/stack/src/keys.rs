@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sealwright_crypto::{KeyType, MemorySigner, PrivateKey, Signer, random_bytes};
+use sealwright_crypto::{KeyType, MemorySigner, PrivateKey, PublicKey, Signer, random_bytes};
 use sealwright_pki::authority::{self, AuthorityName, Envelope, Parent};
 use sealwright_pki::{Certificate, Purpose, SerialNumber, parse_pem_chain, pem_chain};
 
@@ -320,6 +320,15 @@ pub struct TlsFiles {
     pub key: PathBuf,
     /// The server's certificate in PEM.
     pub certificate: PathBuf,
+}
+
+/// Reads the key at `file` below `dir`, or makes it; gives the public one.
+pub(crate) fn make_key(dir: &Path, file: &str, key_type: KeyType) -> Result<PublicKey, Error> {
+    let path = dir.join(file);
+    if let Some(folder) = path.parent() {
+        files::make_private_folder(folder)?;
+    }
+    Ok(key_at(&path, key_type)?.public_key().clone())
 }
 
 /// Reads the key at `path`, or makes it.

@@ -26,10 +26,15 @@ pub mod health;
 pub mod init;
 mod internal;
 pub mod keys;
+mod log_control;
+mod log_sections;
+mod log_verbs;
 mod operator;
 pub mod place;
 mod probe;
+mod rotate;
 mod settings;
+mod witness;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -102,7 +107,8 @@ pub struct Stack {
     services: Services,
     /// The door for other services of the deployment.
     internal: Option<Running>,
-    control: Option<Socket>,
+    /// How the operator reaches the process.
+    control: Vec<Socket>,
     metrics: Option<Running>,
 }
 
@@ -223,10 +229,7 @@ async fn launch(
         None => None,
     };
     let router = services.router().merge(console::router(kind, &endpoints));
-    let control = match kind {
-        Kind::Production => services.open_control(place.dir(), place.path("client"))?,
-        Kind::Dev => None,
-    };
+    let control = services.open_control(kind, place.dir(), place.path("client"))?;
     let guarded = peers.map(|peers| peers.guard(services.internal_router()));
     let internal = internal.map(|door| door.start(guarded.unwrap_or_default()));
     let running = server.start(router);

@@ -3,10 +3,12 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::Subcommand;
 use sealwright_crypto::{MemorySigner, PrivateKey, Signer as _};
+use sealwright_host::config::parse_duration;
 use sealwright_host::grpc::socket_channel;
 use sealwright_proto::sealwright::trust::v1 as wire;
 use sealwright_proto::sealwright::trust::v1::trust_client::TrustClient;
@@ -22,7 +24,14 @@ pub(crate) enum Step {
     /// Show published versions, entries and what is staged
     Status,
     /// Ask the services for their keys and proofs, and stage what is new
-    Stage,
+    Stage {
+        /// Let a signature log follow another: entries of the old and of the new one, by id
+        #[arg(long, value_name = "OLD=NEW", value_parser = succession)]
+        succeed: Vec<(String, String)>,
+        /// For how long both are offered, and again how long the old one is then believed
+        #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "10m")]
+        overlap: Duration,
+    },
     /// Sign what is staged
     Sign {
         /// The targets key, PEM; it is read here and never sent
@@ -85,9 +94,19 @@ pub(crate) async fn operate(
             let status = control.status(wire::StatusRequest {}).await.map_err(said)?;
             tell_status(&status.into_inner(), out)?;
         }
-        Step::Stage => {
+        Step::Stage { succeed, overlap } => {
+            let overlap = i64::try_from(overlap.as_secs()).unwrap_or(i64::MAX);
+            let successions = succeed.into_iter().map(|(old_id, new_id)| wire::Succession {
+                old_id,
+                new_id,
+                overlap,
+            });
+            let request = wire::StageRequest {
+                successions: successions.collect(),
+                ..wire::StageRequest::default()
+            };
             let answer = control
-                .stage(wire::StageRequest::default())
+                .stage(request)
                 .await
                 .map_err(said)?;
             match answer.into_inner().staged {
@@ -131,8 +150,14 @@ pub(crate) async fn operate(
     Ok(())
 }
 
+fn succession(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(old, new)| !old.is_empty() && !new.is_empty());
+    pair.map(|(old, new)| (old.to_owned(), new.to_owned()))
+        .ok_or_else(|| format!("{text:?} is not OLD=NEW"))
+}
+
 /// The payload is fetched, shown and signed; only the signature goes back.
-async fn sign(
+pub(crate) async fn sign(
     control: &mut TrustClient<Channel>,
     key: &MemorySigner,
     out: &mut impl Write,
@@ -154,20 +179,19 @@ async fn sign(
     Ok(tell_staged(&staged, out)?)
 }
 
-fn read_key(path: &Path) -> anyhow::Result<MemorySigner> {
+pub(crate) fn read_key(path: &Path) -> anyhow::Result<MemorySigner> {
     let pem = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     let key = PrivateKey::from_pem(&pem).with_context(|| path.display().to_string())?;
     Ok(MemorySigner::new(key))
 }
 
-fn said(status: tonic::Status) -> anyhow::Error {
+pub(crate) fn said(status: tonic::Status) -> anyhow::Error {
     // What the service sends has no cause; one means that the connection failed here.
     let broke = std::error::Error::source(&status).is_some();
     let absent = status.code() == tonic::Code::Unavailable && status.details().is_empty();
     if broke || absent {
         return anyhow!(
-            "the trust service does not answer: {}; once it runs, `sealwrightd trust status` tells whether this was done, and \
-             asking again does no harm",
+            "the service does not answer: {}; once it runs, its `status` tells whether this was done, and asking again does no harm",
             status.message()
         );
     }

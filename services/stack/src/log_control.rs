@@ -1,0 +1,173 @@
+//! The operator's way to the logs of a running process: `sealwright.log.v1.LogControl` over a socket in its directory.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use sealwright_ca::{Ca, CtLog};
+use sealwright_crypto::PublicKey;
+use sealwright_host::grpc::mount;
+use sealwright_log::{Kind, LogService, ShardState, ShardStatus};
+use sealwright_proto::sealwright::log::v1 as wire;
+use sealwright_proto::sealwright::log::v1::log_control_server::{LogControl, LogControlServer};
+use tonic::{Request, Response, Status};
+
+use crate::log_sections;
+
+/// Where the logs are controlled, below the instance's directory: a folder that only its owner enters.
+pub(crate) const LOG_SOCKET: &str = "log/control.sock";
+
+/// The authority of the process, which sends its certificates to one of the logs.
+#[derive(Debug)]
+pub(crate) struct Certificates {
+    pub(crate) ca: Ca,
+    /// Name of the log that they go to.
+    pub(crate) log: String,
+    pub(crate) timeout: Duration,
+}
+
+/// The service for the logs of `dir`.
+pub(crate) fn router(logs: LogService, certificates: Option<Certificates>, dir: &Path) -> Router {
+    let control = Control {
+        logs,
+        certificates: certificates.map(Mutex::new),
+        dir: dir.to_owned(),
+    };
+    mount(Router::new(), LogControlServer::new(control))
+}
+
+#[derive(Debug)]
+struct Control {
+    logs: LogService,
+    certificates: Option<Mutex<Certificates>>,
+    dir: PathBuf,
+}
+
+/// Who can open the socket may read everything, so nothing of an error is kept back.
+fn refuse(error: impl std::fmt::Display) -> Status {
+    Status::failed_precondition(error.to_string())
+}
+
+impl Control {
+    fn shard(&self, name: &str) -> Result<wire::Shard, Status> {
+        let found = self.find(name);
+        found.ok_or_else(|| Status::not_found(format!("no log here is called {name:.100?}")))
+    }
+
+    fn find(&self, name: &str) -> Option<wire::Shard> {
+        let shards = self.logs.status().into_iter();
+        let mut named = shards.filter(|shard| shard.name == name);
+        named.next().map(|shard| self.to_wire(shard))
+    }
+
+    fn certificates_go_to(&self) -> Option<String> {
+        let certificates = self.certificates.as_ref()?;
+        let held = certificates.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(held.log.clone())
+    }
+
+    fn to_wire(&self, shard: ShardStatus) -> wire::Shard {
+        let takes = self.certificates_go_to();
+        wire::Shard {
+            takes_certificates: takes.is_some_and(|name| name == shard.name),
+            kind: match shard.kind {
+                Kind::Rekor => "rekor",
+                Kind::Ct => "ct",
+            }
+            .to_owned(),
+            state: state_to_wire(shard.state) as i32,
+            name: shard.name,
+            origin: shard.origin,
+            url: shard.url,
+            tree_size: shard.size,
+            public_key: shard.public_key,
+            valid_from: shard.valid_from,
+            replaces: shard.replaces.unwrap_or_default(),
+        }
+    }
+}
+
+fn state_to_wire(state: ShardState) -> wire::ShardState {
+    match state {
+        ShardState::Staged => wire::ShardState::Staged,
+        ShardState::Active => wire::ShardState::Active,
+        ShardState::Frozen => wire::ShardState::Frozen,
+        ShardState::Imported => wire::ShardState::Imported,
+        _ => wire::ShardState::Unspecified,
+    }
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl LogControl for Control {
+    async fn status(&self, _request: Request<wire::StatusRequest>) -> Answer<wire::StatusResponse> {
+        let shards = self.logs.status().into_iter();
+        let shards = shards.map(|shard| self.to_wire(shard)).collect();
+        Ok(Response::new(wire::StatusResponse { shards }))
+    }
+
+    async fn open(&self, request: Request<wire::OpenRequest>) -> Answer<wire::Shard> {
+        let name = request.into_inner().name;
+        if let Some(open) = self.find(&name) {
+            return Ok(Response::new(open));
+        }
+        let mut config = log_sections::read_one(&self.dir, &name).map_err(refuse)?;
+        let signer = log_sections::locate(&mut config, &self.dir).map_err(refuse)?;
+        self.logs.add(config, signer).await.map_err(refuse)?;
+        Ok(Response::new(self.shard(&name)?))
+    }
+
+    async fn accept_from(&self, request: Request<wire::AcceptFromRequest>) -> Answer<wire::Shard> {
+        let wire::AcceptFromRequest { name, from } = request.into_inner();
+        self.shard(&name)?;
+        // On disk first: what takes entries now takes them after a restart.
+        let keys = [
+            ("staged", "false".to_owned()),
+            ("accept_from", from.to_string()),
+        ];
+        log_sections::set(&self.dir, &name, &keys).map_err(refuse)?;
+        self.logs.accept_from(&name, from).map_err(refuse)?;
+        Ok(Response::new(self.shard(&name)?))
+    }
+
+    async fn freeze(&self, request: Request<wire::FreezeRequest>) -> Answer<wire::Shard> {
+        let name = request.into_inner().name;
+        self.shard(&name)?;
+        if self.certificates_go_to().as_ref() == Some(&name) {
+            let why = "the authority of this process sends its certificates there; rotate the log instead";
+            return Err(Status::failed_precondition(format!(
+                "{name} is not frozen: {why}"
+            )));
+        }
+        self.logs.freeze(&name).await.map_err(refuse)?;
+        Ok(Response::new(self.shard(&name)?))
+    }
+
+    async fn use_for_certificates(
+        &self,
+        request: Request<wire::UseForCertificatesRequest>,
+    ) -> Answer<wire::UseForCertificatesResponse> {
+        let name = request.into_inner().name;
+        let shard = self.shard(&name)?;
+        let certificates = self
+            .certificates
+            .as_ref()
+            .ok_or_else(|| refuse("no authority of this process uses a log of this process"))?;
+        if shard.kind != "ct" || shard.state() != wire::ShardState::Active {
+            return Err(refuse(format!(
+                "{name} is no certificate log that takes entries"
+            )));
+        }
+        let key = PublicKey::from_spki_der(&shard.public_key).map_err(refuse)?;
+        let mut held = certificates.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.log != name {
+            let router = self.logs.internal_router();
+            let log = CtLog::in_process(router, name.clone(), key, held.timeout);
+            held.ca.use_log(log);
+            held.log = name;
+        }
+        Ok(Response::new(wire::UseForCertificatesResponse {}))
+    }
+}
