@@ -20,6 +20,7 @@ mod own_pki;
 mod provider;
 mod refusals;
 mod tidy;
+mod tiles;
 mod timestamps;
 mod trace;
 mod tuf;
