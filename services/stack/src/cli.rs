@@ -17,16 +17,18 @@ use sealwright_host::run::shutdown_signal;
 use sealwright_host::telemetry::{self, LogFormat, Telemetry, TelemetryConfig};
 
 use crate::apart::{ApartPlan, init_apart};
+use crate::backup::{Backup, backup};
 use crate::bench::{Bench, bench};
 use crate::config::{self, CONFIG_FILE, Role};
 use crate::demo::demo;
 use crate::doctor::doctor;
-use crate::fsck::fsck;
+use crate::fsck::{Fsck, fsck};
 use crate::health::health;
 use crate::init::{Plan, init};
 use crate::internal::{renew_all, renew_one};
 use crate::log_verbs::{self, Verb};
 use crate::operator::{Step, operate};
+use crate::restore::{RestoreArgs, restore};
 use crate::{Error, Stack, StackConfig};
 
 /// The servers of a private keyless-signing stack.
@@ -96,11 +98,11 @@ enum Command {
         url: String,
     },
     /// Check every log of an instance that is not running: entries, tiles, checkpoints
-    Fsck {
-        /// The instance
-        #[arg(long)]
-        dir: PathBuf,
-    },
+    Fsck(Fsck),
+    /// Copy an instance while it runs, so that it can be put back
+    Backup(Backup),
+    /// Find out what a directory from a backup has lost, and make its logs safe to go on
+    Restore(RestoreArgs),
     /// Look at an instance, running or not, and say what is wrong with it
     Doctor {
         /// The instance
@@ -337,7 +339,22 @@ async fn run(command: Command) -> anyhow::Result<()> {
             let _telemetry = quiet()?;
             bench(what, SystemClock::shared(), &mut std::io::stdout()).await
         }
-        Command::Fsck { dir } => fsck(&dir, &mut std::io::stdout()),
+        Command::Fsck(args) => {
+            let _telemetry = quiet()?;
+            fsck(args, SystemClock.unix(), &mut std::io::stdout()).await
+        }
+        Command::Backup(args) => {
+            let _telemetry = quiet()?;
+            backup(args, SystemClock.unix(), &mut std::io::stdout()).await
+        }
+        Command::Restore(args) => {
+            // What an operator overrides is said in the log, too.
+            let _telemetry = telemetry::init(&TelemetryConfig {
+                log_filter: "error,audit=info".to_owned(),
+                ..TelemetryConfig::default()
+            })?;
+            restore(args, SystemClock::shared(), &mut std::io::stdout()).await
+        }
         Command::Doctor { dir } => {
             let sound = doctor(&dir, SystemClock.unix(), &mut std::io::stdout()).await?;
             ensure!(sound, "{} has faults", dir.display());

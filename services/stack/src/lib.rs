@@ -11,6 +11,7 @@
 
 pub mod apart;
 mod assemble;
+mod backup;
 mod bench;
 pub mod cli;
 pub mod config;
@@ -29,9 +30,11 @@ pub mod keys;
 mod log_control;
 mod log_sections;
 mod log_verbs;
+mod logs_at_rest;
 mod operator;
 pub mod place;
 mod probe;
+mod restore;
 mod rotate;
 mod settings;
 mod witness;
@@ -44,11 +47,12 @@ use sealwright_host::SharedClock;
 use sealwright_host::clock::SystemClock;
 use sealwright_host::grpc::Socket;
 use sealwright_host::peers::Peers;
-use sealwright_host::run::{Drained, Limits, Running, Server};
+use sealwright_host::run::{Drained, HostConfig, Limits, Running, Server};
 use sealwright_host::telemetry::TelemetryConfig;
 
 use assemble::{Parts, Services};
 use endpoints::Endpoints;
+use log_control::MoreDoors;
 use place::{Kind, Place};
 
 pub use error::Error;
@@ -107,6 +111,8 @@ pub struct Stack {
     services: Services,
     /// The door for other services of the deployment.
     internal: Option<Running>,
+    /// Addresses of logs that came later.
+    more: Option<MoreDoors>,
     /// How the operator reaches the process.
     control: Vec<Socket>,
     metrics: Option<Running>,
@@ -176,7 +182,14 @@ impl Stack {
                 None => Drained::Clean,
             }
         };
-        if let (Drained::CutOff(connections), _) = tokio::join!(self.running.drain(), internal) {
+        let more = async {
+            if let Some(more) = &self.more {
+                more.drain().await;
+            }
+        };
+        if let (Drained::CutOff(connections), ..) =
+            tokio::join!(self.running.drain(), internal, more)
+        {
             tracing::warn!(connections, "cut off: their requests did not end in time");
         }
         if tokio::time::timeout(SHUTDOWN_TIME, self.services.shutdown())
@@ -198,6 +211,8 @@ struct Doors {
     server: Server,
     internal: Option<Server>,
     peers: Option<Peers>,
+    /// How to listen on further addresses, where logs may need some.
+    more: Option<HostConfig>,
 }
 
 /// Opens the parts, serves them, publishes trust and writes the client files: what `dev`, `up` and `run` share.
@@ -214,6 +229,7 @@ async fn launch(
         server,
         internal,
         peers,
+        more,
     } = doors;
     let peers = peers.as_ref();
     let services = assemble::open(parts, place.dir(), server.registry(), clock, peers).await?;
@@ -229,7 +245,15 @@ async fn launch(
         None => None,
     };
     let router = services.router().merge(console::router(kind, &endpoints));
-    let control = services.open_control(kind, place.dir(), place.path("client"))?;
+    let more = more.map(|host| MoreDoors::new(host, router.clone()));
+    let bound = server.addresses().to_vec();
+    let client = place.path("client");
+    let control = services.open_control(kind, place.dir(), client, more.clone(), &bound)?;
+    for url in more.iter().flat_map(|_| services.log_urls()) {
+        if let Some(Err(error)) = more.as_ref().map(|more| more.reach(&url, &bound)) {
+            tracing::warn!(%error, url, "a log cannot be reached at its address");
+        }
+    }
     let guarded = peers.map(|peers| peers.guard(services.internal_router()));
     let internal = internal.map(|door| door.start(guarded.unwrap_or_default()));
     let running = server.start(router);
@@ -240,6 +264,7 @@ async fn launch(
         running,
         services,
         internal,
+        more,
         control,
         metrics,
     };
