@@ -43,11 +43,14 @@ mod read;
 mod reader;
 mod recover;
 mod restore;
+mod scrub;
 mod sequencer;
 mod service;
 mod settle;
 mod shards;
 mod sign;
+#[cfg(test)]
+mod simulation;
 mod tree;
 mod wal;
 
@@ -62,7 +65,7 @@ pub use error::Error;
 pub use fsck::{FsckOptions, Report, fsck, fsck_with};
 pub use guard::{GuardMode, Memory};
 pub use identity::LogIdentity;
-pub use imported::{ImportPlan, Imported, import};
+pub use imported::{ImportPlan, Imported, import, imported_log};
 pub use kind::{BodyLeaf, CertificateLeaf, FinishedLeaf, Kind, Leaf, LeafFacts};
 pub use log::{Log, Receipt, TreeHead};
 pub use metrics::Metrics;

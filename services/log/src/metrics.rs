@@ -89,6 +89,8 @@ pub struct Metrics {
     publish_seconds: Histograms<LogLabel>,
     lag_seconds: Histograms<LogLabel>,
     lag_entries: Family<LogLabel, Gauge>,
+    scrubbed_bytes: Family<LogLabel, Counter>,
+    damaged_files: Family<LogLabel, Counter>,
     known_probes: Family<LogLabel, Counter>,
     known_reads: Family<LogLabel, Counter>,
     known_false_reads: Family<LogLabel, Counter>,
@@ -128,6 +130,16 @@ impl Metrics {
             &self.refusals,
         );
         put("log_batches", "Batches made durable", &self.batches);
+        put(
+            "log_scrubbed_bytes",
+            "Bytes of files that were checked in the background",
+            &self.scrubbed_bytes,
+        );
+        put(
+            "log_damaged_files",
+            "Files that were found damaged in the background, repaired or not",
+            &self.damaged_files,
+        );
         put(
             "log_known_probes",
             "Look-ups among the known entries",
@@ -276,6 +288,8 @@ impl Metrics {
             publish_seconds: histogram(&self.publish_seconds),
             lag_seconds: histogram(&self.lag_seconds),
             lag_entries: self.lag_entries.get_or_create(&label).clone(),
+            scrubbed_bytes: self.scrubbed_bytes.get_or_create(&label).clone(),
+            damaged_files: self.damaged_files.get_or_create(&label).clone(),
             known_probes: self.known_probes.get_or_create(&label).clone(),
             known_reads: self.known_reads.get_or_create(&label).clone(),
             known_false_reads: self.known_false_reads.get_or_create(&label).clone(),
@@ -323,6 +337,8 @@ impl Default for Metrics {
             publish_seconds: histograms(duration_buckets),
             lag_seconds: histograms(duration_buckets),
             lag_entries: Family::default(),
+            scrubbed_bytes: Family::default(),
+            damaged_files: Family::default(),
             known_probes: Family::default(),
             known_reads: Family::default(),
             known_false_reads: Family::default(),
@@ -357,6 +373,8 @@ pub(crate) struct LogMetrics {
     publish_seconds: Histogram,
     lag_seconds: Histogram,
     lag_entries: Gauge,
+    scrubbed_bytes: Counter,
+    damaged_files: Counter,
     pub(crate) known_probes: Counter,
     known_reads: Counter,
     known_false_reads: Counter,
@@ -369,6 +387,12 @@ pub(crate) struct LogMetrics {
 }
 
 impl LogMetrics {
+    /// Files were checked in the background.
+    pub(crate) fn scrubbed(&self, bytes: u64, damaged: usize) {
+        self.scrubbed_bytes.inc_by(bytes);
+        self.damaged_files.inc_by(damaged as u64);
+    }
+
     /// A round with the witnesses. Their names are those of the policy, so that their number is bounded.
     pub(crate) fn cosigned(&self, round: &Round, took: Duration) {
         let log = self.label.log.clone();

@@ -35,6 +35,7 @@ use crate::notes::Topic;
 use crate::options::EngineParts;
 use crate::place;
 use crate::read;
+use crate::scrub::Scrub;
 use crate::shards::{Door, Gate, Shard, ShardState, Shards};
 
 /// Said in the log and at `/readyz`.
@@ -527,7 +528,17 @@ impl Planned {
         }
         let memories = self.config.memories(&ground.state)?;
         let guard = Guard::new(self.config.guard, memories, Accepted::read(&self.dir)?);
-        guard.start(log).await
+        guard.start(log).await?;
+        if let Some(rate) = self.config.scrub {
+            let scrub = Scrub {
+                rate,
+                interval: self.config.scrub_interval,
+                mirrors: self.config.open_mirrors(&ground.state)?,
+                clock: ground.clock.clone(),
+            };
+            scrub.start(log, &self.dir);
+        }
+        Ok(())
     }
 
     fn shard(self, log: Log, ground: &Ground) -> Shard {
