@@ -225,7 +225,8 @@ impl<'a> Layout<'a> {
             Role::Ca => &self.ca,
             Role::Log => &self.log,
             Role::Tsa => &self.tsa,
-            Role::Trust => &self.trust,
+            // A witness is no part of a deployment.
+            Role::Trust | Role::Witness => &self.trust,
         };
         format!(
             r#"# {what} of a Sealwright deployment whose roles run apart: `sealwrightd run {role} --dir .` Unknown keys are
@@ -259,6 +260,7 @@ public_url = "{base}"
                 (format!("\"{ca}\" = [\n{submit}]\n{describe}"), vec![])
             }
             Role::Trust => (String::new(), vec![Role::Ca, Role::Log, Role::Tsa]),
+            Role::Witness => (String::new(), vec![]),
         };
         let mut text = "# How roles call each other: mutual TLS with certificates of an authority of their own. \
              `sealwrightd internal-cert`\n# renews them; files that change are read again.\n[internal]\n"
@@ -347,6 +349,7 @@ roots = ["keys/ca_root.pem"]
                 log = endpoints.log,
                 ct = endpoints.ct,
             ),
+            Role::Witness => String::new(),
             Role::Trust => format!(
                 r#"# The online key of the trust root is {key}; root and targets keys belong on a medium apart.
 [trust]
@@ -375,6 +378,7 @@ const fn title(role: Role) -> &'static str {
         Role::Log => "The transparency logs",
         Role::Tsa => "The timestamp authority",
         Role::Trust => "The trust root",
+        Role::Witness => "A witness",
     }
 }
 

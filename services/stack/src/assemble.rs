@@ -1,6 +1,7 @@
 //! Opening the services of one process and putting their routes on one port. `dev`, `up` and `run` differ only in the
 //! [`Parts`] they bring.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use tonic::transport::Channel;
 use crate::error::Error;
 use crate::files;
 use crate::keys::Authority;
-use crate::log_control::{self, Certificates, LOG_SOCKET};
+use crate::log_control::{self, Certificates, LOG_SOCKET, MoreDoors};
 use crate::place::Kind;
 
 /// What one process runs; absent roles run elsewhere or not at all.
@@ -328,6 +329,12 @@ impl Services {
         health.register(witness.flat_map(sealwright_witness::Witness::checks));
     }
 
+    /// Base URLs of its logs.
+    pub(crate) fn log_urls(&self) -> Vec<String> {
+        let logs = self.logs.iter().flat_map(LogService::status);
+        logs.map(|log| log.url).collect()
+    }
+
     /// What this process serves to other services of the deployment. One role alone: several would serve one method.
     pub(crate) fn internal_router(&self) -> Router {
         let ca = self
@@ -379,6 +386,8 @@ impl Services {
         kind: Kind,
         dir: &Path,
         client: PathBuf,
+        more: Option<MoreDoors>,
+        bound: &[SocketAddr],
     ) -> Result<Vec<Socket>, Error> {
         let mut doors = Vec::new();
         if let Some(trust) = &self.trust {
@@ -387,14 +396,11 @@ impl Services {
         }
         if let Some(logs) = &self.logs {
             let certificates = self.ca.clone().zip(self.certificates.clone());
-            let certificates = certificates.map(|(ca, (log, timeout))| Certificates {
-                ca,
-                log,
-                timeout,
-            });
+            let certificates =
+                certificates.map(|(ca, (log, timeout))| Certificates { ca, log, timeout });
             doors.push((
                 LOG_SOCKET,
-                log_control::router(logs.clone(), certificates, dir),
+                log_control::router(logs.clone(), certificates, dir, more, bound.to_vec()),
             ));
         }
         let mut sockets = Vec::new();

@@ -91,6 +91,11 @@ pub(crate) fn locate(log: &mut LogConfig, folder: &Path) -> Result<Option<Arc<dy
     if let Some(dir) = &mut log.dir {
         *dir = folder.join(&dir);
     }
+    for mirror in &mut log.mirrors {
+        if !mirror.contains("://") {
+            *mirror = folder.join(&*mirror).display().to_string();
+        }
+    }
     Ok(signer)
 }
 
