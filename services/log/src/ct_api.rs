@@ -16,7 +16,7 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use bytes::Bytes;
 use http::StatusCode;
-use sealwright_crypto::base64;
+use sealwright_crypto::{Algorithm, base64};
 use sealwright_host::http as host_http;
 use sealwright_host::{Reason, ServiceError, grpc};
 use sealwright_pki::Certificate;

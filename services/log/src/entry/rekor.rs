@@ -245,6 +245,12 @@ impl Submission {
 }
 
 impl Verifier {
+    /// The algorithm that the submitter declares, when it is one of the registry.
+    #[must_use]
+    pub fn algorithm(&self) -> Option<Algorithm> {
+        Algorithm::from_key_details(self.key_details)
+    }
+
     fn check_shape(&self) -> Result<(), Refusal> {
         let field = match self.material {
             VerifierMaterial::PublicKey(_) => "publicKey.rawBytes",
