@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 use sealwright_host::SharedClock;
@@ -27,6 +28,8 @@ pub(crate) struct Pending {
     pub(crate) leaf: Box<dyn Leaf>,
     pub(crate) identity: Hash,
     weight: usize,
+    /// For the metric of how long it waited; nothing is decided by it.
+    pub(crate) offered: Instant,
 }
 
 /// An entry that is durable.
@@ -178,6 +181,7 @@ impl Intake {
             leaf,
             identity,
             weight,
+            offered: Instant::now(),
         });
         drop(state);
         self.arrived.notify_one();

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use bytes::Bytes;
 use sealwright_crypto::{Signer, sha256};
@@ -132,9 +133,13 @@ impl Log {
     /// this process (R1). Dropping the future does not take the entry back. A client that lost the answer submits again
     /// and gets the same index.
     pub async fn submit(&self, leaf: impl Leaf) -> Result<Receipt, Error> {
+        let offered = Instant::now();
         let outcome = self.submit_boxed(Box::new(leaf)).await;
-        if outcome.is_err() {
-            self.inner.metrics.refusals.inc();
+        match &outcome {
+            Ok(_) => self.inner.metrics.submitted(offered),
+            Err(_) => {
+                self.inner.metrics.refusals.inc();
+            }
         }
         outcome
     }
@@ -267,6 +272,7 @@ impl Log {
         } = committed;
         let head = self.head_over(index, &snapshot).await?;
         let (tree_size, root) = (head.size, head.root);
+        let asked = Instant::now();
         // The proofs of a batch were checked together; they are of the tree that it made.
         let proofs = proofs.filter(|_| tree_size == snapshot.size());
         let proof = match proofs.and_then(|proofs| proofs.proof(index)) {
@@ -278,6 +284,7 @@ impl Log {
                 proof
             }
         };
+        self.inner.metrics.proved(asked);
         let checkpoint = String::from_utf8_lossy(&head.note).into_owned();
         Ok(Receipt {
             index,

@@ -97,8 +97,9 @@ impl Log {
             sequencer: std::thread::spawn(guarded(intake.clone(), "sequencer", move || {
                 sequencer.run()
             })),
-            publisher: std::thread::spawn(guarded(intake.clone(), "publisher", move || {
-                publisher.run(head)
+            publisher: std::thread::spawn(guarded(intake.clone(), "publisher", {
+                let metrics = log.inner.metrics.clone();
+                move || publisher.run(head, &metrics)
             })),
             _lock: lock,
         };

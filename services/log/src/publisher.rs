@@ -16,6 +16,7 @@ use crate::dedup::compact::Compactor;
 use crate::error::Error;
 use crate::head::{Head, HeadRow};
 use crate::intake::Intake;
+use crate::metrics::LogMetrics;
 use crate::tree::{Overlay, PUBLIC, Snapshot, Tree, public_path};
 use crate::wal::Segments;
 
@@ -54,6 +55,8 @@ pub(crate) struct Publisher {
 #[derive(Debug, Default)]
 struct State {
     dirty: bool,
+    /// Since when there is something that no file shows, for metrics.
+    since: Option<Instant>,
     draining: bool,
     /// The last round failed, most likely for want of space.
     full: bool,
@@ -93,7 +96,10 @@ impl Publisher {
 
     /// There is something new to publish.
     pub(crate) fn wake(&self) {
-        self.state().dirty = true;
+        let mut state = self.state();
+        state.dirty = true;
+        state.since.get_or_insert_with(Instant::now);
+        drop(state);
         self.changed.notify_one();
     }
 
@@ -125,17 +131,29 @@ impl Publisher {
     }
 
     /// Works until drained. A failure other than a full disk or a database that does not answer stops the log.
-    pub(crate) fn run(&self, mut head: Head) {
+    pub(crate) fn run(&self, mut head: Head, metrics: &LogMetrics) {
         loop {
             let draining = self.wait();
-            match self.publish(&mut head) {
-                Ok(()) => self.state().full = false,
+            let (begun, since) = (Instant::now(), self.state().since.take());
+            let outcome = self.publish(&mut head);
+            let behind = self
+                .tree
+                .snapshot()
+                .size()
+                .saturating_sub(*self.published.borrow());
+            metrics.behind(behind);
+            match outcome {
+                Ok(()) => {
+                    self.state().full = false;
+                    metrics.published(begun.elapsed(), since.unwrap_or(begun).elapsed());
+                }
                 // The database is not what makes entries durable. While it does not answer, files and segments stay as
                 // they are, and the backlog bounds what may still come.
                 Err(error) if error.is_storage_full() || matches!(error, Error::Database(_)) => {
                     tracing::warn!(%error, "files of the log are not up to date");
                     let mut state = self.state();
                     (state.full, state.dirty) = (true, true);
+                    state.since = since.or(state.since);
                     drop(state);
                     if !draining {
                         std::thread::sleep(RETRY_PAUSE);

@@ -77,6 +77,7 @@ impl Sequencer {
 
     /// One batch, from [`Intake::next_work`] or [`Intake::try_batch`]; whoever waits for it is told before this returns.
     pub(crate) fn process(&mut self, batch: Vec<Pending>) {
+        self.observe(&batch);
         let identities: Vec<Hash> = batch.iter().map(|pending| pending.identity).collect();
         match self.commit(batch) {
             Ok(()) => {}
@@ -93,6 +94,15 @@ impl Sequencer {
                 self.intake.fail(identities, &error);
             }
             Err(error) => self.intake.stop(&error.to_string()),
+        }
+    }
+
+    /// The queue as this batch leaves it, and how long each entry was in it.
+    fn observe(&self, batch: &[Pending]) {
+        let (entries, bytes) = self.intake.depth();
+        self.metrics.queue(entries + batch.len(), entries, bytes);
+        for pending in batch {
+            self.metrics.waited(pending.offered.elapsed());
         }
     }
 
