@@ -1,20 +1,27 @@
-//! A load generator that costs little: kept connections, requests that are ready to send, and no more parsing than it
-//! takes to find the end of an answer. What it saves is the server's.
+//! A load generator that costs little: one thread for all connections, kept open; requests that are ready to send; no more
+//! parsing than it takes to find the end of an answer. What it saves is the server's.
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::TcpStream,
-    sync::atomic::{AtomicUsize, Ordering},
-    thread,
+    cell::Cell,
+    rc::Rc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail, ensure};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    task::LocalSet,
+    time::timeout,
+};
 
 use crate::spread::Spread;
 
 /// A request as it goes over the wire.
 pub(crate) type Request = Vec<u8>;
+
+/// How long all requests together may take.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Where requests go: `127.0.0.1:7700` of `http://127.0.0.1:7700/path`, and the path.
 pub(crate) fn split(url: &str) -> anyhow::Result<(&str, &str)> {
@@ -44,51 +51,52 @@ pub(crate) fn get(url: &str) -> anyhow::Result<Request> {
 
 /// One kept connection.
 struct Connection {
-    stream: BufReader<TcpStream>,
-    body: Vec<u8>,
+    stream: TcpStream,
+    answer: Vec<u8>,
 }
 
 impl Connection {
-    fn open(authority: &str) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(authority)?;
+    async fn open(authority: &str) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(authority).await?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
         Ok(Self {
-            stream: BufReader::new(stream),
-            body: Vec::new(),
+            stream,
+            answer: Vec::with_capacity(16 * 1024),
         })
     }
 
     /// Sends a request and reads its answer to the end; only 2xx is success.
-    fn exchange(&mut self, request: &[u8]) -> anyhow::Result<()> {
-        self.stream.get_mut().write_all(request)?;
-        let mut line = String::new();
-        self.stream.read_line(&mut line)?;
-        let status = line.get(9..12).context("a status line")?.to_owned();
-        let mut length = None;
-        loop {
-            line.clear();
-            ensure!(
-                self.stream.read_line(&mut line)? > 0,
-                "the answer broke off"
-            );
-            if line == "\r\n" {
-                break;
-            }
-            if let Some((name, value)) = line.split_once(':')
-                && name.eq_ignore_ascii_case("content-length")
-            {
-                length = Some(value.trim().parse::<usize>()?);
+    async fn exchange(&mut self, request: &[u8]) -> anyhow::Result<()> {
+        self.stream.write_all(request).await?;
+        self.answer.clear();
+        let mut end = None;
+        while end.is_none_or(|end| self.answer.len() < end) {
+            let read = self.stream.read_buf(&mut self.answer).await?;
+            ensure!(read > 0, "the answer broke off");
+            if end.is_none() {
+                end = end_of(&self.answer)?;
             }
         }
-        self.body
-            .resize(length.context("an answer that tells its length")?, 0);
-        self.stream.read_exact(&mut self.body)?;
-        if !status.starts_with('2') {
-            bail!("{status}: {}", String::from_utf8_lossy(&self.body));
+        if self.answer.get(9) != Some(&b'2') {
+            bail!("{}", String::from_utf8_lossy(&self.answer));
         }
         Ok(())
     }
+}
+
+/// Where an answer ends, once its head is there.
+fn end_of(answer: &[u8]) -> anyhow::Result<Option<usize>> {
+    let Some(head) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
+        return Ok(None);
+    };
+    let text = str::from_utf8(answer.get(..head).unwrap_or_default())?;
+    let length = text.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length")
+            .then(|| value.trim().parse::<usize>())
+    });
+    let length = length.context("an answer that tells its length")??;
+    Ok(Some(head + 4 + length))
 }
 
 /// What a load gave.
@@ -121,35 +129,61 @@ pub(crate) fn load(
     cpu_us: &dyn Fn() -> anyhow::Result<u64>,
 ) -> anyhow::Result<Outcome> {
     let (authority, _) = split(url)?;
-    let next = AtomicUsize::new(0);
-    let work = || -> anyhow::Result<Vec<Duration>> {
-        let mut connection = Connection::open(authority)?;
-        let mut samples = Vec::new();
-        while let Some(request) = requests.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let sent = Instant::now();
-            connection.exchange(request)?;
-            samples.push(sent.elapsed());
-        }
-        Ok(samples)
-    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    // Tasks of this thread may not borrow; the copy is made before the clock starts.
+    let requests: Rc<[Request]> = requests.into();
     let before = cpu_us()?;
     let begun = Instant::now();
-    let samples = thread::scope(|scope| {
-        let workers: Vec<_> = (0..clients).map(|_| scope.spawn(work)).collect();
-        workers
-            .into_iter()
-            .map(|worker| worker.join().expect("workers do not panic"))
-            .collect::<anyhow::Result<Vec<_>>>()
-    })?;
+    let all = runtime.block_on(async {
+        // Made inside, where there is a clock.
+        timeout(PATIENCE, exchange_all(authority, requests, clients)).await
+    });
+    let samples = all.context("the load took longer than two minutes")??;
     let took = begun.elapsed().as_secs_f64();
     let used = cpu_us()? - before;
-    let samples: Vec<Duration> = samples.into_iter().flatten().collect();
     let count = samples.len() as f64;
     Ok(Outcome {
         per_second: count / took,
         cpu_us: used as f64 / count,
         latency: Spread::of(samples),
     })
+}
+
+/// Each connection takes the next request when it has its answer; gives how long each took.
+async fn exchange_all(
+    authority: &str,
+    requests: Rc<[Request]>,
+    clients: usize,
+) -> anyhow::Result<Vec<Duration>> {
+    let next = Rc::new(Cell::new(0));
+    let local = LocalSet::new();
+    let work = |authority: String| {
+        let (requests, next) = (requests.clone(), next.clone());
+        async move {
+            let mut connection = Connection::open(&authority).await?;
+            let mut samples = Vec::new();
+            while let Some(request) = requests.get(next.replace(next.get() + 1)) {
+                let sent = Instant::now();
+                connection.exchange(request).await?;
+                samples.push(sent.elapsed());
+            }
+            Ok::<_, anyhow::Error>(samples)
+        }
+    };
+    let workers: Vec<_> = (0..clients)
+        .map(|_| local.spawn_local(work(authority.to_owned())))
+        .collect();
+    local
+        .run_until(async move {
+            let mut all = Vec::new();
+            for worker in workers {
+                all.extend(worker.await??);
+            }
+            Ok(all)
+        })
+        .await
 }
 
 /// The outcome whose CPU time is the middle one of `rounds`: other work on the machine disturbs single rounds.
