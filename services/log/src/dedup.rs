@@ -24,6 +24,7 @@
 //! there proves on the other hand that its entries were once durable, so that a start refuses a write-ahead log that ends
 //! before the runs do.
 
+pub(crate) mod check;
 pub(crate) mod compact;
 mod filter;
 pub(crate) mod key;

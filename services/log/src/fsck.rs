@@ -16,6 +16,7 @@ use tokio::task::spawn_blocking;
 
 use crate::attachments;
 use crate::check::{Fault, Known, Sources, Walk, put_aside, replace};
+use crate::dedup;
 use crate::disk::{Disk, FileDisk};
 use crate::error::Error;
 use crate::head::{HeadRow, HeadStore as _, SqliteHead};
@@ -180,6 +181,7 @@ impl<'a> Fsck<'a> {
         if let Some(trusted) = trusted {
             self.walk(&trusted, progress, &mut report)?;
             self.check_attachments(trusted.filed, &mut report)?;
+            self.check_known_entries(&mut report)?;
         }
         Ok(report)
     }
@@ -246,6 +248,24 @@ impl<'a> Fsck<'a> {
             let problem = attachments::problem(&*self.disk, &self.key, bundle, from)?;
             if let Some(problem) = problem {
                 report.fault(attachments::path(bundle), problem);
+            }
+        }
+        Ok(())
+    }
+
+    /// The index of known entries follows from the files; what is wrong with it is removed, and made again at a start.
+    fn check_known_entries(&self, report: &mut Report) -> Result<(), Error> {
+        let keyed = self.record.keyed()?;
+        for (file, problem) in dedup::check::problems(&*self.disk, self.record.kind, &keyed)? {
+            report.fault(&file, problem);
+            if !self.options.repair {
+                continue;
+            }
+            self.disk
+                .remove(&file)
+                .map_err(|error| Error::disk("removing", file, error))?;
+            if let Some(fault) = report.faults.last_mut() {
+                fault.repaired = Some("the entries, at the next start".into());
             }
         }
         Ok(())
@@ -404,6 +424,7 @@ impl<'a> Fsck<'a> {
             return Ok(None);
         };
         let (size, root) = (checkpoint.size, checkpoint.root);
+        report.size = size;
         let mut edges: [RightEdge; 3] = Default::default();
         let mut full: Vec<FullTile> = Vec::new();
         for bundle in 0..size >> TILE_HEIGHT {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use sealwright_tlog::Hash;
 use sealwright_tlog::tile::{TILE_HEIGHT, TILE_WIDTH, TileId, TileKind};
 
@@ -12,6 +13,7 @@ use crate::dedup::volatile::UNIT;
 use crate::dedup::{Index, RunSet, keys};
 use crate::disk::Disk;
 use crate::error::Error;
+use crate::kind::Kind;
 use crate::tree::{Tree, public_path};
 
 /// Four runs of one size are merged into one, so that runs are of 4^n units.
@@ -59,7 +61,7 @@ pub(crate) fn open(tree: &Tree, keyed: Keyed, filed: u64) -> Result<Index, Error
     Ok(index)
 }
 
-fn list(disk: &dyn Disk, families: &[Family]) -> Result<Vec<RunId>, Error> {
+pub(crate) fn list(disk: &dyn Disk, families: &[Family]) -> Result<Vec<RunId>, Error> {
     let names = disk
         .list(FOLDER)
         .map_err(|error| Error::disk("listing", FOLDER, error))?;
@@ -168,29 +170,43 @@ fn pairs_of(tree: &Tree, keyed: &Keyed, id: RunId) -> Result<Vec<Pair>, Error> {
 
 /// Identity and leaf hash of every entry of a full bundle.
 fn hashes(tree: &Tree, bundle: u64) -> Result<Vec<(Hash, Hash)>, Error> {
-    let hashes: Vec<(Hash, Hash)> = if tree.kind.identity_is_leaf_hash() {
-        let bytes = tree.tile(TileId::full(TileKind::Hashes(0), bundle))?;
+    hashes_in(tree.kind, bundle, &tree.tile(source(tree.kind, bundle))?)
+}
+
+/// The file that says identity and leaf hash of the entries of a bundle: where they are the same thing, the tile.
+pub(crate) fn source(kind: Kind, bundle: u64) -> TileId {
+    let file = if kind.identity_is_leaf_hash() {
+        TileKind::Hashes(0)
+    } else {
+        kind.bundle()
+    };
+    TileId::full(file, bundle)
+}
+
+/// Identity and leaf hash of every entry of a bundle, from the bytes of its [`source`].
+pub(crate) fn hashes_in(
+    kind: Kind,
+    bundle: u64,
+    bytes: &Bytes,
+) -> Result<Vec<(Hash, Hash)>, Error> {
+    let corrupt = |problem: String| Error::corrupt(public_path(source(kind, bundle)), problem);
+    let hashes: Vec<(Hash, Hash)> = if kind.identity_is_leaf_hash() {
         let hashes = bytes.as_chunks::<32>().0.iter();
         hashes.map(|hash| (*hash, *hash)).collect()
     } else {
-        let path = || public_path(TileId::full(tree.kind.bundle(), bundle));
-        let facts = tree.stored_bundle(bundle)?.into_iter().map(|stored| {
-            let facts = tree.kind.facts(&stored);
-            facts.map_err(|error| Error::corrupt(path(), error.to_string()))
-        });
-        let facts = facts.collect::<Result<Vec<_>, Error>>()?.into_iter();
-        facts
-            .map(|facts| (facts.identity, facts.leaf_hash))
-            .collect()
+        let leaves = kind.split_bundle(bytes);
+        let leaves = leaves
+            .map_err(|error| corrupt(error.to_string()))?
+            .into_iter();
+        let facts = leaves.map(|leaf| kind.facts(leaf));
+        let facts = facts.map(|facts| facts.map(|facts| (facts.identity, facts.leaf_hash)));
+        let facts = facts.collect::<Result<Vec<_>, _>>();
+        facts.map_err(|error| corrupt(error.to_string()))?
     };
     if hashes.len() == usize::from(TILE_WIDTH) {
         return Ok(hashes);
     }
-    let id = TileId::full(tree.kind.bundle(), bundle);
-    Err(Error::corrupt(
-        public_path(id),
-        format!("it has {} entries", hashes.len()),
-    ))
+    Err(corrupt(format!("it has {} entries", hashes.len())))
 }
 
 /// Adds the entries behind the runs.

