@@ -7,7 +7,7 @@ use sealwright_proto::{
     common::v1::PublicKeyDetails,
     fulcio::v2 as fulcio,
     rekor::v2 as rekor,
-    sealwright::{ct::v1 as ct, timestamp::v1 as timestamp},
+    sealwright::{ct::v1 as ct, log::v1 as log, timestamp::v1 as timestamp},
 };
 use tonic::{Code, transport::Channel};
 
@@ -222,6 +222,95 @@ fn timestamps_and_the_certificate_log_answer() -> anyhow::Result<()> {
             .await
             .expect_err("garbage");
         assert_eq!(refused.code(), Code::InvalidArgument);
+        Ok(())
+    })
+}
+
+#[test]
+fn every_log_is_read_and_proven_by_name() -> anyhow::Result<()> {
+    use sealwright_tlog::{Checkpoint, Hash, NoteKey, TlogProof, proof};
+
+    let daemon = Daemon::fresh()?;
+    let key = PrivateKey::generate(KeyType::EcP256)?;
+    with_channel(&daemon, async |channel| {
+        let mut writer = rekor::rekor_client::RekorClient::new(channel.clone());
+        for number in 0..3_u8 {
+            writer.create_entry(entry(&key, &[number])?).await?;
+        }
+        let mut reader = log::transparency_log_client::TransparencyLogClient::new(channel);
+        let logs = reader
+            .list_logs(log::ListLogsRequest {})
+            .await?
+            .into_inner();
+        let kinds: Vec<log::LogKind> = logs.logs.iter().map(log::LogDescription::kind).collect();
+        assert_eq!(kinds, [log::LogKind::Signature, log::LogKind::Certificate]);
+        let Some(signatures) = logs.logs.into_iter().next() else {
+            panic!("a signature log");
+        };
+        let public = sealwright_crypto::PublicKey::from_spki_der(&signatures.public_key)?;
+        let keys = [NoteKey::for_log(&signatures.origin, public)?];
+        let name = signatures.name;
+
+        let head = reader.get_tree_head(log::GetTreeHeadRequest { log: name.clone() });
+        let head = head.await?.into_inner();
+        let opened = Checkpoint::open(head.checkpoint.as_bytes(), &signatures.origin, &keys)?;
+        let root: Hash = opened.checkpoint().root;
+        assert_eq!((head.tree_size, head.root_hash), (3, root.to_vec()));
+
+        let found = reader
+            .get_entry(log::GetEntryRequest {
+                log: name.clone(),
+                entry: Some(log::get_entry_request::Entry::LeafIndex(2)),
+            })
+            .await?
+            .into_inner();
+        let leaf = sealwright_tlog::hash::leaf_hash(&found.stored);
+        assert_eq!(found.leaf_hash, leaf);
+        let hashes = |list: &[Vec<u8>]| -> anyhow::Result<Vec<Hash>> {
+            let list = list.iter();
+            list.map(|hash| Ok(hash.as_slice().try_into()?)).collect()
+        };
+        let path = hashes(&found.inclusion_proof.expect("a proof").hashes)?;
+        proof::verify_inclusion(2, 3, &leaf, &path, &root)?;
+
+        let text = reader
+            .get_tlog_proof(log::GetTlogProofRequest {
+                log: name.clone(),
+                entry: Some(log::get_tlog_proof_request::Entry::LeafHash(leaf.to_vec())),
+            })
+            .await?
+            .into_inner()
+            .text;
+        TlogProof::parse(text.as_bytes())?.open(&leaf, &signatures.origin, &keys)?;
+
+        let older = reader
+            .get_inclusion_proof(log::GetInclusionProofRequest {
+                log: name.clone(),
+                entry: Some(log::get_inclusion_proof_request::Entry::LeafIndex(0)),
+                tree_size: Some(2),
+            })
+            .await?
+            .into_inner();
+        let older: Hash = older.root_hash.as_slice().try_into()?;
+        let consistency = reader
+            .get_consistency_proof(log::GetConsistencyProofRequest {
+                log: name.clone(),
+                from: 2,
+                to: None,
+            })
+            .await?
+            .into_inner();
+        let path = hashes(&consistency.hashes)?;
+        proof::verify_consistency(2, &older, 3, &root, &path)?;
+
+        let tile = reader
+            .get_tile(log::GetTileRequest {
+                log: name,
+                path: "tile/0/000.p/3".to_owned(),
+            })
+            .await?
+            .into_inner();
+        assert_eq!(tile.data.get(64..), Some(leaf.as_slice()));
         Ok(())
     })
 }

@@ -2,8 +2,7 @@
 //! again, and copies of a folder that goes on growing are sound.
 
 use std::fs;
-use std::net::TcpListener;
-use std::os::fd::AsRawFd as _;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,6 +20,9 @@ use serde_json::Value;
 /// Folders of the logs below a development directory.
 const SIGNATURES: &str = "log/signatures/public";
 const CERTIFICATES: &str = "log/dev/public";
+
+/// What may be kept for good.
+const IMMUTABLE: &str = "public, max-age=604800, immutable";
 
 // Strangers.
 
@@ -56,7 +58,7 @@ fn verdict(outcome: Outcome) -> Result<u64, String> {
         .split_once("Successfully fsck'd log with size ")
         .and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok());
     match size {
-        Some(size) if !said.contains("fsck failed") && !said.contains("Couldn't") => Ok(size),
+        Some(size) if !said.contains("fsck failed") => Ok(size),
         _ => Err(said),
     }
 }
@@ -67,7 +69,7 @@ fn tessera(program: &Path, url: &str, key: &Path) -> anyhow::Result<Result<u64, 
     Ok(verdict(tool.arg(key).run()?))
 }
 
-/// TesseraCT's fsck on a certificate log; it also fetches every issuer.
+/// TesseraCT's fsck on a certificate log.
 fn tesseract(program: &Path, url: &str, ct: &CtLog) -> anyhow::Result<Result<u64, String>> {
     let tool = Tool::new(program)
         .args(["-ui=false", "-N=2", "-monitoring_url", url])
@@ -83,65 +85,79 @@ struct Nginx {
 }
 
 impl Nginx {
+    /// nginx cannot be asked for a free port, so one is looked for that nobody takes in between.
     fn on(dir: &Path) -> anyhow::Result<Self> {
-        let scratch = tempfile::tempdir()?;
-        // The port is ours from here on: nginx takes the socket over.
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let address = listener.local_addr()?;
-        let shipped = fs::read_to_string(workspace_root().join("deploy/nginx/log.conf"))?;
-        let mut server = shipped;
-        for (placeholder, value) in [
-            ("listen 80;", format!("listen {address};")),
-            (
-                "/var/lib/sealwright/log/signatures/public",
-                dir.join(SIGNATURES).display().to_string(),
-            ),
-            (
-                "/var/lib/sealwright/log/dev/public",
-                dir.join(CERTIFICATES).display().to_string(),
-            ),
-        ] {
-            ensure!(server.contains(placeholder), "{placeholder} is not in it");
-            server = server.replace(placeholder, &value);
+        for _ in 0..10 {
+            let free = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+            if let Some(nginx) = Self::at(free, dir)? {
+                return Ok(nginx);
+            }
         }
-        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .iter()
-            .map(|name| {
-                format!(
-                    "    {name}_temp_path {};\n",
-                    scratch.path().join(name).display()
-                )
-            })
-            .collect();
-        let main = format!(
-            "daemon off;\nmaster_process off;\npid {};\nerror_log {} notice;\nevents {{}}\nhttp {{\n    access_log off;\n{temporary}{server}}}\n",
-            scratch.path().join("nginx.pid").display(),
-            scratch.path().join("error.log").display(),
-        );
+        anyhow::bail!("nginx does not listen")
+    }
+
+    /// `None` when it ends, since somebody else has the port.
+    fn at(address: SocketAddr, dir: &Path) -> anyhow::Result<Option<Self>> {
+        let scratch = tempfile::tempdir()?;
         let file = scratch.path().join("nginx.conf");
-        fs::write(&file, main)?;
-        rustix::io::fcntl_setfd(&listener, rustix::io::FdFlags::empty())?;
+        fs::write(&file, configuration(address, dir, scratch.path())?)?;
         let process = Command::new("nginx")
             .arg("-c")
             .arg(&file)
             .env("PATH", "/usr/sbin:/usr/bin:/bin")
-            .env("NGINX", format!("{};", listener.as_raw_fd()))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::inherit())
+            .stderr(Stdio::null())
             .spawn()
             .context("nginx starts")?;
-        Ok(Self {
+        let mut nginx = Self {
             process,
             base: format!("http://{address}"),
             _scratch: scratch,
-        })
+        };
+        while nginx.process.try_wait()?.is_none() {
+            if TcpStream::connect(address).is_ok() {
+                return Ok(Some(nginx));
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(None)
     }
 
     /// Base of the signature log, with the slash that clients want.
     fn signatures(&self) -> String {
         format!("{}/api/v2/", self.base)
     }
+}
+
+/// What we ship, with an address and folders of this test in place of the examples, around it one process in the foreground
+/// that keeps its files in `scratch`.
+fn configuration(address: SocketAddr, dir: &Path, scratch: &Path) -> anyhow::Result<String> {
+    let mut server = fs::read_to_string(workspace_root().join("deploy/nginx/log.conf"))?;
+    for (example, value) in [
+        ("listen 80;", format!("listen {address};")),
+        (
+            "/var/lib/sealwright/log/signatures/public",
+            dir.join(SIGNATURES).display().to_string(),
+        ),
+        (
+            "/var/lib/sealwright/log/dev/public",
+            dir.join(CERTIFICATES).display().to_string(),
+        ),
+    ] {
+        ensure!(server.contains(example), "{example} is not in it");
+        server = server.replace(example, &value);
+    }
+    let file = |name: &str| scratch.join(name).display().to_string();
+    let folders: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .iter()
+        .map(|name| format!("    {name}_temp_path {};\n", file(name)))
+        .collect();
+    Ok(format!(
+        "daemon off;\nmaster_process off;\npid {};\nerror_log {} notice;\nevents {{}}\nhttp {{\n    access_log off;\n{folders}{server}}}\n",
+        file("nginx.pid"),
+        file("error.log"),
+    ))
 }
 
 impl Drop for Nginx {
@@ -315,9 +331,8 @@ fn a_published_client_believes_the_files_over_plain_nginx_while_they_grow_and_af
         "a tag of seconds would lie"
     );
     assert_eq!(header(&checkpoint, "last-modified"), "");
-    let immutable = "public, max-age=604800, immutable";
     let tile = get("tile/0/000")?;
-    assert_eq!(header(&tile, "cache-control"), immutable);
+    assert_eq!(header(&tile, "cache-control"), IMMUTABLE);
     assert_eq!(header(&tile, "content-type"), "application/octet-stream");
     assert_eq!(tile.bytes()?.len(), 8192);
     let bundle = http()
@@ -325,7 +340,7 @@ fn a_published_client_believes_the_files_over_plain_nginx_while_they_grow_and_af
         .header("accept-encoding", "gzip")
         .send()?;
     assert_eq!(header(&bundle, "content-encoding"), "gzip");
-    assert_eq!(header(&bundle, "cache-control"), immutable);
+    assert_eq!(header(&bundle, "cache-control"), IMMUTABLE);
     let absent = get("tile/0/999")?;
     assert_eq!(absent.status(), 404);
     assert_eq!(header(&absent, "cache-control"), "no-store");
@@ -384,11 +399,27 @@ fn a_published_client_believes_the_certificate_log_over_nginx_and_from_us() -> a
     let base = format!("{}/ct/dev/", nginx.base);
     assert_eq!(tesseract(&program, &base, &log)?, Ok(3));
 
-    let issuers = fs::read_dir(dir.join(CERTIFICATES).join("issuer"))?;
-    let issuer = issuers.last().context("an issuer")??.path();
-    fs::remove_file(issuer)?;
-    let said = tesseract(&program, &base, &log)?.expect_err("an issuer is missing");
-    assert!(said.contains("Couldn't fetch issuer"), "{said}");
+    // That version ends before it has fetched the issuers of a log as small as this one.
+    let mut issuers = 0;
+    for file in fs::read_dir(dir.join(CERTIFICATES).join("issuer"))? {
+        let name = file?.file_name().to_string_lossy().into_owned();
+        let issuer = http().get(format!("{base}issuer/{name}")).send()?;
+        assert_eq!(header(&issuer, "content-type"), "application/pkix-cert");
+        assert_eq!(header(&issuer, "cache-control"), IMMUTABLE);
+        assert_eq!(
+            hex::encode(sealwright_crypto::sha256(&issuer.bytes()?)),
+            name
+        );
+        issuers += 1;
+    }
+    assert!(issuers >= 2, "the issuing authority and its root");
+
+    let data = dir.join(CERTIFICATES).join("tile/data/000.p/3");
+    let mut bytes = fs::read(&data)?;
+    bytes[100] ^= 1;
+    fs::write(&data, bytes)?;
+    let believed = tesseract(&program, &base, &log)?;
+    assert!(believed.is_err(), "a changed entry was believed");
     Ok(())
 }
 
