@@ -120,7 +120,12 @@ impl<'a> Walk<'a> {
             };
             let hashes = tile.hashes().to_vec();
             let index = hashes_at_level(level, self.known.edge.size()) >> TILE_HEIGHT;
-            self.partials(level, index, &hashes)?;
+            let widest = self.partials(level, index, &hashes)?;
+            if level == 0 {
+                // Those without a file are in the write-ahead log, which was read before.
+                let in_memory = self.known.partial.len() as u64;
+                self.seen.entries += in_memory.max(u64::from(widest));
+            }
             if let Some(below) = level.checked_sub(1) {
                 for (child, hash) in (index << TILE_HEIGHT..).zip(&hashes) {
                     self.tile(below, child, hash)?;
@@ -167,6 +172,8 @@ impl<'a> Walk<'a> {
         let Some(hashes) = self.tile_hashes(level, index, expected)? else {
             return self.unknown(level, index);
         };
+        // An interruption can leave partial tiles of one that is full by now; they are still read by those who saw them.
+        self.partials(level, index, &hashes)?;
         let Some(below) = level.checked_sub(1) else {
             return self.bundle(index, &hashes);
         };
@@ -413,7 +420,8 @@ impl<'a> Walk<'a> {
     }
 
     /// Partial tiles and bundles are optional, but those that are there must be right, in every width.
-    fn partials(&mut self, level: u8, index: u64, hashes: &[Hash]) -> Result<(), Error> {
+    /// Gives the width of the widest bundle.
+    fn partials(&mut self, level: u8, index: u64, hashes: &[Hash]) -> Result<u16, Error> {
         let kind = TileKind::Hashes(level);
         for id in self.partial_files(kind, index)? {
             let path = public_path(id);
@@ -432,13 +440,13 @@ impl<'a> Walk<'a> {
                 }
             }
         }
-        if level == 0 {
-            self.partial_bundles(index, hashes)?;
+        if level > 0 {
+            return Ok(0);
         }
-        Ok(())
+        self.partial_bundles(index, hashes)
     }
 
-    fn partial_bundles(&mut self, index: u64, hashes: &[Hash]) -> Result<(), Error> {
+    fn partial_bundles(&mut self, index: u64, hashes: &[Hash]) -> Result<u16, Error> {
         let mut widest = 0;
         for id in self.partial_files(self.known.kind.bundle(), index)? {
             let path = public_path(id);
@@ -468,8 +476,7 @@ impl<'a> Walk<'a> {
             };
             self.fault(path, problem, right)?;
         }
-        self.seen.entries += u64::from(widest);
-        Ok(())
+        Ok(widest)
     }
 
     fn partial_files(&self, kind: TileKind, index: u64) -> Result<Vec<TileId>, Error> {

@@ -1,6 +1,6 @@
 //! Which log a folder holds: name, kind, origin and key, written once and compared at every start.
 
-use sealwright_crypto::base64;
+use sealwright_crypto::{base64, sha256};
 use sealwright_tlog::NoteKey;
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +44,10 @@ pub(crate) struct IdentityRecord {
     pub(crate) attachments_from: Option<u64>,
     /// Seeds the checksums of the write-ahead log and the keys of known entries. Not for outsiders.
     pub(crate) wal_key: String,
+    /// SHA-256 over the others as JSON, hexadecimal: a wrong byte here would make everything else look wrong. Absent in logs
+    /// older than it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) digest: Option<String>,
 }
 
 impl IdentityRecord {
@@ -62,7 +66,17 @@ impl IdentityRecord {
             created,
             attachments_from: (identity.kind == Kind::Ct).then_some(0),
             wal_key: hex::encode(secret),
+            digest: None,
         }
+        .sealed()
+    }
+
+    /// With the digest of what it says.
+    fn sealed(mut self) -> Self {
+        self.digest = None;
+        let text = serde_json::to_vec(&self).unwrap_or_default();
+        self.digest = Some(hex::encode(sha256(&text)));
+        self
     }
 
     /// Reads the record of a folder; `None` when it holds no log.
@@ -75,6 +89,12 @@ impl IdentityRecord {
             .map_err(|error| Error::corrupt(IDENTITY_FILE, error.to_string()))?;
         if record.format != FORMAT {
             return Err(mismatch("format", FORMAT, record.format));
+        }
+        if record.digest.is_some() && record.digest != record.clone().sealed().digest {
+            return Err(Error::corrupt(
+                IDENTITY_FILE,
+                "its digest is not that of what it says; take the file from a backup",
+            ));
         }
         Ok(Some(record))
     }

@@ -12,6 +12,7 @@ use sealwright_pki::Certificate;
 use crate::config::Role;
 use crate::internal::certificates_in;
 use crate::keys::DAY;
+use crate::logs_at_rest;
 use crate::place::{Kind, is_held, kind_of};
 use crate::probe;
 
@@ -75,6 +76,7 @@ fn roles_below(dir: &Path) -> Vec<PathBuf> {
 async fn examine_instance(dir: &Path, now: i64, findings: &mut Findings) {
     if let Some(kind) = examine_directory(dir, findings) {
         examine_keys(dir, kind, now, findings);
+        examine_logs(dir, kind, findings);
         examine_space(dir, findings);
         examine_server(dir, findings).await;
     }
@@ -171,6 +173,47 @@ fn examine_chain(path: &Path, text: &str, now: i64, findings: &mut Findings) {
             ),
         },
         Err(error) => findings.add(Grade::Fault, format!("{}: {error}", path.display())),
+    }
+}
+
+/// Whether anybody outside could tell that a log's folder is not the newest, and whether it is where it was.
+fn examine_logs(dir: &Path, kind: Kind, findings: &mut Findings) {
+    let logs = match logs_at_rest::logs(dir) {
+        Ok((_, logs)) => logs,
+        Err(error) => return findings.add(Grade::Fault, format!("{error:#}")),
+    };
+    for log in logs {
+        let name = &log.name;
+        if log.dir.join(sealwright_log::RESTORE_FILE).exists() {
+            let what = format!(
+                "log {name} is being restored: run `sealwrightd restore` again, it goes on where it was"
+            );
+            findings.add(Grade::Fault, what);
+        }
+        if sealwright_log::is_in_place(&log.dir) == Some(false) {
+            let what = format!(
+                "the folder of log {name} was copied or put back from a backup: run `sealwrightd restore`, which finds out whether it lost \
+                 entries"
+            );
+            findings.add(Grade::Warning, what);
+        }
+        if kind == Kind::Dev {
+            continue;
+        }
+        match log.memories(dir) {
+            Err(error) => findings.add(Grade::Fault, format!("{error:#}")),
+            Ok(memories) if memories.is_empty() => {
+                let what = format!(
+                    "log {name} has no outside memory: put back from a backup, it could not tell that it lost entries; name mirrors or a \
+                     witness_policy in its section"
+                );
+                findings.add(Grade::Warning, what);
+            }
+            Ok(memories) => {
+                let what = format!("log {name} is remembered by {} outside", memories.len());
+                findings.add(Grade::Ok, what);
+            }
+        }
     }
 }
 
