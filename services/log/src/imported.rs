@@ -65,6 +65,10 @@ pub struct ImportPlan {
 /// What was imported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Imported {
+    /// First line of its checkpoints.
+    pub origin: String,
+    /// The key as signed notes have it.
+    pub vkey: String,
     /// Entries.
     pub size: u64,
     /// The checkpoint that they lead to, a signed note.
@@ -111,6 +115,24 @@ impl ImportedRecord {
     pub(crate) fn key(&self) -> Result<NoteKey, Error> {
         NoteKey::from_vkey(&self.vkey)
             .map_err(|error| Error::corrupt(IMPORTED_FILE, error.to_string()))
+    }
+
+    /// The record that a log of our own would have.
+    pub(crate) fn identity_record(&self, name: &str) -> Result<IdentityRecord, Error> {
+        let identity = LogIdentity {
+            name: name.to_owned(),
+            kind: self.kind,
+            origin: self.origin.clone(),
+        };
+        // What the vkey says is public; keys of known entries only have to differ from log to log.
+        let digest = sha256(self.vkey.as_bytes());
+        let secret = digest.first_chunk::<16>().copied().unwrap_or_default();
+        Ok(IdentityRecord::new(
+            &identity,
+            &self.key()?,
+            self.imported,
+            &secret,
+        ))
     }
 
     fn write(&self, disk: &dyn Disk) -> Result<(), Error> {
@@ -165,23 +187,39 @@ pub async fn import(
         disk: Arc::new(disk),
     };
     let outcome = import.run(now, progress).await;
-    let signed = match outcome {
-        Ok(signed) => signed,
-        Err(error) => {
-            if !matches!(error, Error::Disk { .. } | Error::MirrorUnreachable { .. }) {
-                let _ = std::fs::remove_dir_all(&staging);
-            }
-            return Err(error);
+    if let Err(error) = outcome {
+        // What is wrong stays wrong; what was cut short goes on.
+        if !matches!(error, Error::Disk { .. } | Error::MirrorUnreachable { .. }) {
+            let _ = std::fs::remove_dir_all(&staging);
         }
-    };
+        return Err(error);
+    }
     std::fs::rename(&staging, &target)
         .and_then(|()| std::fs::File::open(folder)?.sync_all())
         .map_err(|error| Error::disk("naming", target.display().to_string(), error))?;
+    imported_log(&target)
+}
+
+/// What the imported log in `dir` is. Its checkpoint is verified; its entries were, when it came.
+///
+/// # Errors
+/// [`Error::NotALog`] where there is none; [`Error::Corrupt`].
+pub fn imported_log(dir: &Path) -> Result<Imported, Error> {
+    let record = record(dir)?;
+    let disk = FileDisk::open(dir)
+        .map_err(|error| Error::disk("opening", dir.display().to_string(), error))?;
+    let key = record.key()?;
+    let path = format!("{PUBLIC}/checkpoint");
+    let note = read(&disk, &path)?;
+    let opened = Checkpoint::open(&note, &record.origin, std::slice::from_ref(&key))
+        .map_err(|error| Error::corrupt(path, error.to_string()))?;
     Ok(Imported {
-        size: signed.checkpoint.size,
-        checkpoint: signed.note,
+        size: opened.checkpoint().size,
+        checkpoint: String::from_utf8_lossy(&note).into_owned(),
         key_name: key.name().to_owned(),
         public_key: key.public_key().spki_der().to_vec(),
+        origin: record.origin,
+        vkey: record.vkey,
     })
 }
 
@@ -228,7 +266,7 @@ struct Import<'a> {
 
 impl Import<'_> {
     /// The whole story: checkpoint, entries in order, root, and then the files that make it a log.
-    async fn run(&self, now: i64, progress: impl Fn(u64, u64)) -> Result<Signed, Error> {
+    async fn run(&self, now: i64, progress: impl Fn(u64, u64)) -> Result<(), Error> {
         let signed = self.checkpoint().await?;
         let size = signed.checkpoint.size;
         let bundles =
@@ -248,8 +286,7 @@ impl Import<'_> {
                 format!("the {size} entries do not lead to the root that it names"),
             ));
         }
-        self.finish(&edge, &signed, now)?;
-        Ok(signed)
+        self.finish(&edge, &signed, now)
     }
 
     /// The checkpoint that the import began with, or the newest.
@@ -485,15 +522,12 @@ fn assemble(
     let key = imported.key()?;
     let snapshot = snapshot(&*disk, imported.kind, &imported.origin, &key)?;
     let size = snapshot.size();
+    let record = imported.identity_record(&name)?;
     let identity = LogIdentity {
         name,
         kind: imported.kind,
         origin: imported.origin,
     };
-    // What the vkey says is public; keys of known entries only have to differ from log to log.
-    let digest = sha256(imported.vkey.as_bytes());
-    let secret = digest.first_chunk::<16>().copied().unwrap_or_default();
-    let record = IdentityRecord::new(&identity, &key, imported.imported, &secret);
     let no_key = NoKey {
         public_key: key.public_key().clone(),
         algorithm: key.algorithm(),

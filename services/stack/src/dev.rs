@@ -70,6 +70,7 @@ pub(crate) async fn start(config: StackConfig) -> Result<Stack, Error> {
     let parts = parts(&place, &ring, base, &mut endpoints, config.login)?;
     say_open();
     let doors = crate::Doors {
+        more: Some(host),
         server,
         internal: None,
         peers: None,

@@ -114,6 +114,7 @@ pub(crate) async fn up(config: Validated, clock: SharedClock) -> Result<Stack, E
     let door = peers.as_ref().and_then(Peers::door);
     let internal = door.map(|(address, tls)| Server::bind_internal(&config.host, address, tls));
     let doors = crate::Doors {
+        more: None,
         internal: internal.transpose()?,
         server,
         peers,

@@ -1,18 +1,21 @@
 //! The operator's way to the logs of a running process: `sealwright.log.v1.LogControl` over a socket in its directory.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
 use sealwright_ca::{Ca, CtLog};
 use sealwright_crypto::PublicKey;
 use sealwright_host::grpc::mount;
+use sealwright_host::run::{HostConfig, Running, Server};
 use sealwright_log::{Kind, LogService, ShardState, ShardStatus};
 use sealwright_proto::sealwright::log::v1 as wire;
 use sealwright_proto::sealwright::log::v1::log_control_server::{LogControl, LogControlServer};
 use tonic::{Request, Response, Status};
 
+use crate::error::Error;
 use crate::log_sections;
 
 /// Where the logs are controlled, below the instance's directory: a folder that only its owner enters.
@@ -27,9 +30,78 @@ pub(crate) struct Certificates {
     pub(crate) timeout: Duration,
 }
 
-/// The service for the logs of `dir`.
-pub(crate) fn router(logs: LogService, certificates: Option<Certificates>, dir: &Path) -> Router {
+/// Further addresses of a development stack. It listens on loopback alone, where every shard needs an address of its own
+/// (127.0.0.2); elsewhere the operator says where to listen. Clones share them.
+#[derive(Clone, Debug)]
+pub(crate) struct MoreDoors {
+    host: HostConfig,
+    router: Router,
+    open: Arc<Mutex<Vec<Running>>>,
+}
+
+impl MoreDoors {
+    /// Beside `bound`, with the limits of `host` and the same routes.
+    pub(crate) fn new(host: HostConfig, router: Router) -> Self {
+        Self {
+            host,
+            router,
+            open: Arc::default(),
+        }
+    }
+
+    /// Listens where `url` leads, if that is a loopback address that nobody of this process listens on.
+    pub(crate) fn reach(&self, url: &str, bound: &[SocketAddr]) -> Result<(), Error> {
+        let Some(address) = loopback(url) else {
+            return Ok(());
+        };
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = open.iter().flat_map(Running::addresses).chain(bound);
+        if all.any(|known| *known == address) {
+            return Ok(());
+        }
+        let host = HostConfig {
+            listen: vec![address],
+            tls: None,
+            ..self.host.clone()
+        };
+        open.push(Server::bind(&host)?.start(self.router.clone()));
+        Ok(())
+    }
+
+    /// Answers what is under way.
+    pub(crate) async fn drain(&self) {
+        let open = std::mem::take(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner));
+        for running in open {
+            running.drain().await;
+        }
+    }
+}
+
+/// The address of a plain URL whose host is one, and on loopback.
+fn loopback(url: &str) -> Option<SocketAddr> {
+    let url = url::Url::parse(url)
+        .ok()
+        .filter(|url| url.scheme() == "http")?;
+    let host = match url.host()? {
+        url::Host::Ipv4(address) => IpAddr::V4(address),
+        url::Host::Ipv6(address) => IpAddr::V6(address),
+        url::Host::Domain(_) => return None,
+    };
+    let address = SocketAddr::new(host, url.port_or_known_default()?);
+    host.is_loopback().then_some(address)
+}
+
+/// The service for the logs of `dir`, in a process that listens on `bound`.
+pub(crate) fn router(
+    logs: LogService,
+    certificates: Option<Certificates>,
+    dir: &Path,
+    doors: Option<MoreDoors>,
+    bound: Vec<SocketAddr>,
+) -> Router {
     let control = Control {
+        doors,
+        bound,
         logs,
         certificates: certificates.map(Mutex::new),
         dir: dir.to_owned(),
@@ -39,6 +111,8 @@ pub(crate) fn router(logs: LogService, certificates: Option<Certificates>, dir: 
 
 #[derive(Debug)]
 struct Control {
+    doors: Option<MoreDoors>,
+    bound: Vec<SocketAddr>,
     logs: LogService,
     certificates: Option<Mutex<Certificates>>,
     dir: PathBuf,
@@ -115,6 +189,9 @@ impl LogControl for Control {
         }
         let mut config = log_sections::read_one(&self.dir, &name).map_err(refuse)?;
         let signer = log_sections::locate(&mut config, &self.dir).map_err(refuse)?;
+        if let Some(doors) = &self.doors {
+            doors.reach(&config.url, &self.bound).map_err(refuse)?;
+        }
         self.logs.add(config, signer).await.map_err(refuse)?;
         Ok(Response::new(self.shard(&name)?))
     }

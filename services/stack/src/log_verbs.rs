@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use sealwright_proto::sealwright::log::v1 as wire;
 
+use crate::log_import::{Import, import};
 use crate::operator::said;
 use crate::rotate::{Rotate, entry_id, log_control, rotate};
 
@@ -32,6 +33,8 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "SECONDS")]
         from: Option<i64>,
     },
+    /// Copy a log that another server wrote, verify all of it, and serve it to readers
+    Import(Import),
     /// Freeze a log for good: it takes no more entries, its last checkpoint says so, and it stays readable
     Freeze {
         /// The directory of the instance, or of the log role
@@ -54,6 +57,7 @@ pub(crate) async fn run(verb: Verb, now: i64, out: &mut impl Write) -> anyhow::R
             }
         }
         Verb::Rotate(args) => rotate(args, out).await?,
+        Verb::Import(args) => import(args, now, out).await?,
         Verb::Accept { dir, log, from } => {
             let from = from.unwrap_or(now);
             let request = wire::AcceptFromRequest { name: log, from };

@@ -96,19 +96,18 @@ pub(crate) async fn operate(
         }
         Step::Stage { succeed, overlap } => {
             let overlap = i64::try_from(overlap.as_secs()).unwrap_or(i64::MAX);
-            let successions = succeed.into_iter().map(|(old_id, new_id)| wire::Succession {
-                old_id,
-                new_id,
-                overlap,
-            });
+            let successions = succeed
+                .into_iter()
+                .map(|(old_id, new_id)| wire::Succession {
+                    old_id,
+                    new_id,
+                    overlap,
+                });
             let request = wire::StageRequest {
                 successions: successions.collect(),
                 ..wire::StageRequest::default()
             };
-            let answer = control
-                .stage(request)
-                .await
-                .map_err(said)?;
+            let answer = control.stage(request).await.map_err(said)?;
             match answer.into_inner().staged {
                 Some(staged) => tell_staged(&staged, out)?,
                 None => writeln!(out, "nothing is new, and nothing was staged")?,
@@ -151,7 +150,9 @@ pub(crate) async fn operate(
 }
 
 fn succession(text: &str) -> Result<(String, String), String> {
-    let pair = text.split_once('=').filter(|(old, new)| !old.is_empty() && !new.is_empty());
+    let pair = text
+        .split_once('=')
+        .filter(|(old, new)| !old.is_empty() && !new.is_empty());
     pair.map(|(old, new)| (old.to_owned(), new.to_owned()))
         .ok_or_else(|| format!("{text:?} is not OLD=NEW"))
 }
@@ -208,7 +209,7 @@ fn tell_change(
         .map_or(Ok(()), |staged| tell_staged(&staged, out))
 }
 
-fn tell_staged(staged: &wire::Staged, out: &mut impl Write) -> std::io::Result<()> {
+pub(crate) fn tell_staged(staged: &wire::Staged, out: &mut impl Write) -> std::io::Result<()> {
     writeln!(
         out,
         "staged as version {}: {} of {} signatures, SHA-256 {}",
