@@ -19,6 +19,7 @@ mod openssl;
 mod own_pki;
 mod provider;
 mod refusals;
+mod shards;
 mod tidy;
 mod tiles;
 mod timestamps;
