@@ -567,6 +567,8 @@ fn bound(line: &str) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -590,6 +592,24 @@ mod tests {
         assert_eq!((later.count(), later.quantile(0.5)), (2, 2.0));
         let beyond = later.quantile(1.0);
         assert_eq!(beyond, 32_768.0, "the last bound that there is");
+    }
+
+    #[test]
+    fn the_page_for_operators_has_every_metric_and_no_other() {
+        let registry = Registry::new();
+        Metrics::register(&registry);
+        let text = registry.encode();
+        let helped = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# HELP sealwright_log_"));
+        let registered: BTreeSet<&str> = helped.filter_map(|line| line.split(' ').next()).collect();
+        let page = include_str!("../../../docs/log-metrics.md");
+        let rows = page.lines().filter(|line| line.starts_with("| `log_"));
+        let names = rows
+            .filter_map(|line| line.split('|').nth(1))
+            .flat_map(|cell| cell.split('`'));
+        let told: BTreeSet<&str> = names.filter_map(|name| name.strip_prefix("log_")).collect();
+        assert_eq!(told, registered);
     }
 
     #[test]
