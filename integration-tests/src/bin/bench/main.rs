@@ -28,7 +28,7 @@ use crate::table::{Goal, Table};
 type Part = fn(&Daemon, &mut Table) -> anyhow::Result<()>;
 
 /// Parts by name, in their order; `bench certificates timestamps` runs two of them.
-const PARTS: [(&str, Part); 8] = [
+const PARTS: [(&str, Part); 9] = [
     ("binary", client::binary),
     ("sign", client::sign_and_verify),
     ("verify", verify::bundles),
@@ -37,6 +37,7 @@ const PARTS: [(&str, Part); 8] = [
     ("certificates", services::certificates),
     ("lone-entry", services::lone_entry),
     ("entries", services::entries),
+    ("engine", services::engine),
 ];
 
 fn main() -> anyhow::Result<()> {

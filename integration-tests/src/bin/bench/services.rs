@@ -6,9 +6,9 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use sealwright_crypto::{Algorithm, KeyType, PrivateKey, base64};
-use sealwright_integration_tests::{Daemon, EMAIL, certificate_request, entry_request, http};
+use sealwright_integration_tests::{Daemon, EMAIL, Tool, certificate_request, entry_request, http};
 use sealwright_pki::Certificate;
 use serde_json::{Value, json};
 
@@ -278,37 +278,119 @@ fn fdatasync(dir: &Path) -> anyhow::Result<Spread> {
     Ok(spread)
 }
 
-/// One writer alone, beside what a sync costs here.
+/// One writer alone, beside what a sync costs here: entries and syncs take turns, so that both meet the same disk.
 pub(crate) fn lone_entry(daemon: &Daemon, table: &mut Table) -> anyhow::Result<()> {
-    let client = http();
+    const TURNS: usize = 5;
     let url = format!("{}/api/v2/log/entries", daemon.endpoints().log);
-    let before = fdatasync(daemon.dir())?;
     let key = PrivateKey::generate(KeyType::EcP256)?;
-    let mut bodies = entry_bodies(&key, None, 300)?.into_iter();
-    let entries = repeat(300, |_| {
-        let body = bodies.next().context("a body for each")?;
-        let answer = client
-            .post(&url)
-            .header("content-type", "application/json")
-            .body(body)
-            .send()?;
-        ensure!(answer.status() == 201, "{}", answer.status());
-        answer.bytes()?;
-        Ok(())
-    })?;
-    let after = fdatasync(daemon.dir())?;
-    let sync = f64::midpoint(before.median(), after.median());
-    println!("  fdatasync of a 4 KiB append in the log's folder: {before}; after: {after}");
-    println!(
-        "  lone log entry: {entries}, p50 is {:.1} syncs",
-        entries.median() / sync
-    );
+    let ours = || daemon.cpu_us();
+    let (mut entries, mut syncs) = (Vec::new(), Vec::new());
+    for _ in 0..TURNS {
+        syncs.push(fdatasync(daemon.dir())?);
+        let bodies = entry_bodies(&key, None, 200)?;
+        let request = |body: &String| post(&url, "application/json", body.as_bytes());
+        let requests = bodies
+            .iter()
+            .map(request)
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        entries.push(load(&url, &requests, 1, &ours)?.latency);
+    }
+    let (entries, syncs) = (Spread::together(entries), Spread::together(syncs));
+    let (p50, sync) = (entries.median(), syncs.median());
+    println!("  fdatasync of a 4 KiB append in the log's folder: {syncs}");
+    println!("  lone log entry: {entries}");
     let peer = "rekor-tiles 11,010; tuned 1,001";
+    table.add("fdatasync of a 4 KiB append, p50 ms", Goal::None, sync, "");
+    let what = "lone log entry, p50 ms over that of the sync";
+    table.add(what, Goal::Under(3.0), p50 - sync, "");
+    table.add("lone log entry, p50 in syncs", Goal::None, p50 / sync, "");
+    let what = "lone log entry, p50 ms, the sync and all";
+    table.add(what, Goal::Under(3.0), p50, peer);
     table.add(
-        "lone log entry, p50 ms",
-        Goal::Under(10.0),
-        entries.median(),
-        peer,
+        "lone log entry, p99 ms",
+        Goal::None,
+        entries.percentile(99),
+        "",
     );
+    Ok(())
+}
+
+/// The engine of the log without its doors, on the disk of the daemon's folder: what `sealwrightd bench log` says of it.
+pub(crate) fn engine(daemon: &Daemon, table: &mut Table) -> anyhow::Result<()> {
+    let disk = daemon.dir().parent().context("a folder above")?;
+    for (bytes, entries, goal) in [
+        (500, 300_000, Goal::AtLeast(50_000.0)),
+        (3200, 100_000, Goal::None),
+    ] {
+        let dir = disk.join("engine");
+        let said = Tool::sealwrightd()
+            .args(["bench", "log", "--output", "json", "--dir"])
+            .arg(&dir)
+            .args(["--entries", &entries.to_string()])
+            .args(["--leaf-bytes", &bytes.to_string()])
+            .run()?
+            .success()?;
+        let report: Value = serde_json::from_str(&said)?;
+        let figure = |of: &Value, name: &str| {
+            let figure = of[name].as_f64();
+            figure.with_context(|| format!("{name} in {said}"))
+        };
+        let row = report["rows"].as_array().and_then(|rows| rows.last());
+        let row = row.context("a row")?;
+        let what = |figure: &str| format!("engine alone, {bytes} bytes: {figure}");
+        let rate = figure(&report, "entries_per_second")?;
+        table.add(what("entries a second"), goal, rate, "");
+        table.add(
+            what("CPU us an entry"),
+            Goal::None,
+            figure(&report, "cpu_us")?,
+            "",
+        );
+        let latency = &row["latency"];
+        table.add(
+            what("p50 ms under load"),
+            Goal::None,
+            figure(latency, "p50_ms")?,
+            "",
+        );
+        table.add(
+            what("p99 ms under load"),
+            Goal::None,
+            figure(latency, "p99_ms")?,
+            "",
+        );
+        table.add(
+            what("entries of a batch, p50"),
+            Goal::None,
+            figure(row, "batch_p50")?,
+            "",
+        );
+        table.add(
+            what("sync ms, p50"),
+            Goal::None,
+            figure(row, "sync_p50_ms")?,
+            "",
+        );
+        let over = figure(&report, "lone_over_append_ms")?;
+        table.add(
+            what("lone p50 ms over a 4 KiB sync"),
+            Goal::Under(3.0),
+            over,
+            "",
+        );
+        table.add(
+            what("start, ms"),
+            Goal::Under(2000.0),
+            figure(&report, "start_ms")?,
+            "",
+        );
+        let memory = figure(row, "memory_mib")?;
+        table.add(
+            what("RssAnon + RssShmem, MiB"),
+            Goal::Under(256.0),
+            memory,
+            "",
+        );
+    }
     Ok(())
 }

@@ -20,6 +20,13 @@ impl Spread {
         )
     }
 
+    /// Samples of several rounds as those of one.
+    pub(crate) fn together(spreads: Vec<Self>) -> Self {
+        let mut all: Vec<f64> = spreads.into_iter().flat_map(|spread| spread.0).collect();
+        all.sort_by(f64::total_cmp);
+        Self(all)
+    }
+
     pub(crate) fn percentile(&self, percent: usize) -> f64 {
         let last = self.0.len().saturating_sub(1);
         self.0
