@@ -148,7 +148,7 @@ fn guarded(intake: Arc<Intake>, name: &'static str, work: impl FnOnce()) -> impl
     }
 }
 
-fn take_lock(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Box<dyn Debug + Send + Sync>, Error> {
+pub(crate) fn take_lock(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Box<dyn Debug + Send + Sync>, Error> {
     disk.lock(LOCK_FILE).map_err(|error| match error.kind() {
         std::io::ErrorKind::WouldBlock => Error::Locked {
             dir: PathBuf::from(dir),
@@ -244,6 +244,7 @@ impl Start {
         let mut store = store()?;
         let row = store.load()?;
         let recovered = recover::read(&self.disk, record.kind, &self.key, checksum, row.as_ref())?;
+        recover::require_recent_files(&*self.disk, record.kind, &recovered)?;
         let tail = recovered.scan.tail.clone();
         let epoch = last_epoch(tail.as_ref().map(|tail| tail.epoch), row.as_ref()) + 1;
         let mut writer = self.writer(checksum, recovered.scan)?;

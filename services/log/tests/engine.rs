@@ -386,11 +386,11 @@ async fn what_is_derived_can_be_lost() {
     let log = fixture.open().await;
     let receipts = submit_all(&log, 0..700).await;
     log.shutdown().await;
-    for lost in ["state.db", "dedup.idx", "public", "tmp"] {
+    for lost in ["state.db", "dedup", "public", "tmp"] {
         let path = fixture.path(lost);
         if path.is_dir() {
             std::fs::remove_dir_all(&path).unwrap()
-        } else {
+        } else if path.exists() {
             std::fs::remove_file(&path).unwrap()
         }
         let log = fixture.open().await;
@@ -847,10 +847,6 @@ async fn a_frozen_log_says_so_for_ever_and_is_still_read() {
         assert_eq!((again.index, again.duplicate), (7, true));
         audit_tree(&fixture, &log).await;
         log.shutdown().await;
-        let image = crash_image(fixture.folder.path());
-        std::fs::remove_dir_all(image.path().join("public/tile")).unwrap();
-        let log = fixture.try_open_at(image.path()).await;
-        assert!(log.is_ok_and(|log| log.frozen()), "files follow the frames");
     }
 }
 
@@ -957,6 +953,8 @@ struct Faults {
     full_segments: AtomicBool,
     full_writes: AtomicBool,
     full_files: AtomicBool,
+    /// Files cannot be written at all.
+    fail_files: AtomicBool,
     held: Mutex<bool>,
     released: Condvar,
 }
@@ -1047,6 +1045,9 @@ impl Disk for FaultyDisk {
 
     fn put(&self, files: &[(String, Vec<u8>)]) -> io::Result<()> {
         Faults::full(&self.faults.full_files)?;
+        if self.faults.fail_files.load(Ordering::SeqCst) {
+            return Err(io::Error::other("input/output error"));
+        }
         self.inner.put(files)?;
         Faults::full(&self.faults.full_folders).inspect_err(|_| {
             Faults::set(&self.faults.unsynced, true);
@@ -1173,6 +1174,197 @@ async fn a_sync_that_fails_for_want_of_space_stops_the_log() {
     log.shutdown().await;
 }
 
+/// R2: before its frame is durable, nobody sees a batch: not its checkpoint, not its entries, not its files.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_a_batch_is_seen_before_its_sync() {
+    let fixture = Fixture::new(Kind::Rekor);
+    let (disk, faults) = fixture.faulty();
+    let log = fixture.open_on(disk).await;
+    let first = log.submit(body(0)).await.unwrap();
+    let before = log.tree_head();
+    let public_size = || {
+        let file = std::fs::read(fixture.path("public/checkpoint"));
+        file.map_or(0, |file| fixture.checkpoint(&file).size)
+    };
+    while public_size() < 1 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    faults.hold();
+    let waiting = {
+        let log = log.clone();
+        tokio::spawn(async move { log.submit(body(1)).await })
+    };
+    while log.queue_depth().0 > 0 {
+        tokio::task::yield_now().await;
+    }
+    // Time for several rounds of the publisher.
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    assert!(!waiting.is_finished());
+    assert_eq!(log.tree_head(), before);
+    assert!(matches!(log.stored(1).await, Err(Error::NotInTree(_))));
+    let file = fixture.checkpoint(&std::fs::read(fixture.path("public/checkpoint")).unwrap());
+    assert_eq!((file.size, file.root), (1, before.root));
+    let id = TileId::parse("tile/0/000.p/2").unwrap();
+    assert!(matches!(log.tile(id).await, Err(Error::NotInTree(_))));
+    let leaf = leaf_hash(b"body 1");
+    assert_eq!(log.find_leaf(&leaf).await.unwrap(), None);
+    faults.release();
+    let receipt = waiting.await.unwrap().unwrap();
+    fixture.audit(&receipt);
+    fixture.audit_later(&log, &first).await;
+    assert_eq!(log.find_leaf(&leaf).await.unwrap(), Some(1));
+    log.shutdown().await;
+}
+
+/// A lone entry is a batch at once; a batch gathers only while another one is synced.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_gathers_while_another_is_synced_and_never_waits_otherwise() {
+    let fixture = Fixture::new(Kind::Rekor);
+    let (disk, faults) = fixture.faulty();
+    let log = fixture.open_on(disk).await;
+    for number in 0..3 {
+        let receipt = log.submit(body(number)).await.unwrap();
+        assert_eq!(receipt.tree_size, number + 1, "alone in its frame");
+    }
+    faults.hold();
+    let submit = |number: u64| {
+        let log = log.clone();
+        tokio::spawn(async move { log.submit(body(number)).await.unwrap() })
+    };
+    let first = submit(3);
+    while log.queue_depth().0 > 0 {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let gathered: Vec<_> = (4..24).map(submit).collect();
+    queued(&log, 20).await;
+    faults.release();
+    assert_eq!(first.await.unwrap().tree_size, 4);
+    for receipt in join_all(gathered).await {
+        let receipt = receipt.unwrap();
+        fixture.audit(&receipt);
+        assert_eq!(receipt.tree_size, 24, "one frame for all that waited");
+    }
+    log.shutdown().await;
+}
+
+/// A leaf that takes the sequencer with it.
+struct Panicking;
+
+impl Leaf for Panicking {
+    fn identity(&self) -> Hash {
+        [9; 32]
+    }
+
+    fn weight(&self) -> usize {
+        1
+    }
+
+    fn finish(self: Box<Self>, _: u64, _: u64) -> Result<FinishedLeaf, sealwright_tlog::Error> {
+        panic!("a fault in the code of an entry kind")
+    }
+}
+
+/// R3: what nobody expected stops the log as a failed sync does, and nobody waits for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_stops_the_log_and_tells_everybody() {
+    let fixture = Fixture::new(Kind::Rekor);
+    let log = fixture.open().await;
+    let kept = log.submit(body(0)).await.unwrap();
+    let mut fatal = log.fatal();
+    let refused = log.submit(Panicking).await.unwrap_err();
+    assert!(matches!(refused, Error::Stopped { .. }), "{refused}");
+    let cause = fatal.wait_for(Option::is_some).await.unwrap().clone();
+    assert!(cause.unwrap().contains("sequencer panicked"));
+    let refused = log.submit(body(1)).await.unwrap_err();
+    assert!(matches!(refused, Error::Stopped { .. }), "{refused}");
+    fixture.audit_later(&log, &kept).await;
+    log.shutdown().await;
+    let log = fixture.open().await;
+    fixture.audit_later(&log, &kept).await;
+    assert_eq!(log.submit(body(1)).await.unwrap().index, 1);
+    log.shutdown().await;
+}
+
+/// R3: files that cannot be written, other than for want of space, stop the log too: its disk cannot be trusted.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_fail_stop_the_log_and_a_restart_makes_them() {
+    let fixture = Fixture::new(Kind::Rekor);
+    let (disk, faults) = fixture.faulty();
+    let log = fixture.open_on(disk).await;
+    let kept = log.submit(body(0)).await.unwrap();
+    Faults::set(&faults.fail_files, true);
+    let last = log.submit(body(1)).await.unwrap();
+    let mut fatal = log.fatal();
+    fatal.wait_for(Option::is_some).await.unwrap();
+    let refused = log.submit(body(2)).await.unwrap_err();
+    assert!(matches!(refused, Error::Stopped { .. }), "{refused}");
+    log.shutdown().await;
+    Faults::set(&faults.fail_files, false);
+    let log = fixture.open().await;
+    for receipt in [&kept, &last] {
+        fixture.audit_later(&log, receipt).await;
+    }
+    log.shutdown().await;
+    fixture.audit_files();
+    let file = fixture.checkpoint(&std::fs::read(fixture.path("public/checkpoint")).unwrap());
+    assert_eq!(file.size, 2);
+}
+
+/// R5: the lock may fail to keep a second writer out (a copied folder, a network file system); the head does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_somebody_else_moved_stops_the_log() {
+    let fixture = Fixture::new(Kind::Rekor);
+    let log = fixture.open().await;
+    log.submit(body(0)).await.unwrap();
+    let state = fixture.path("state.db");
+    let pool = sqlx::SqlitePool::connect(&format!("sqlite:{}", state.display()))
+        .await
+        .unwrap();
+    let moved = sqlx::query("UPDATE head SET epoch = epoch + 1")
+        .execute(&pool)
+        .await
+        .unwrap();
+    assert_eq!(moved.rows_affected(), 1);
+    pool.close().await;
+    let _may_be_refused = log.submit(body(1)).await;
+    let mut fatal = log.fatal();
+    let cause = fatal.wait_for(Option::is_some).await.unwrap().clone();
+    assert!(cause.unwrap().contains("took over the log"));
+    let refused = log.submit(body(2)).await.unwrap_err();
+    assert!(matches!(refused, Error::Stopped { .. }), "{refused}");
+    log.shutdown().await;
+}
+
+/// A disk that said that files were synced and lost them: what was written last is read again at a start.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_a_sync_promised_and_the_disk_lost_is_noticed_at_the_start() {
+    let fixture = Fixture::new(Kind::Rekor);
+    let log = fixture.open().await;
+    submit_all(&log, 0..1500).await;
+    log.shutdown().await;
+    for file in ["public/tile/entries/004", "public/tile/0/003"] {
+        let path = fixture.path(file);
+        let sound = std::fs::read(&path).unwrap();
+        for lost in [None, Some(Vec::new()), Some(vec![0; sound.len()])] {
+            match lost {
+                None => std::fs::remove_file(&path).unwrap(),
+                Some(bytes) => std::fs::write(&path, bytes).unwrap(),
+            }
+            let refused = fixture
+                .try_open_at(fixture.folder.path())
+                .await
+                .unwrap_err();
+            assert!(
+                matches!(&refused, Error::Corrupt { file: named, .. } if named == file),
+                "{refused}"
+            );
+        }
+        std::fs::write(&path, sound).unwrap();
+    }
+    fixture.open().await.shutdown().await;
+}
+
 /// R4: a file that is in its place is not yet durable there; its folder has to be synced before its segment is reused.
 #[tokio::test(flavor = "multi_thread")]
 async fn files_whose_folder_was_not_synced_are_put_again() {
@@ -1260,7 +1452,7 @@ async fn a_full_disk_refuses_entries_and_corrupts_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn files_that_cannot_be_written_hold_up_receipts_only_when_too_many_wait() {
     let mut fixture = Fixture::new(Kind::Rekor);
-    fixture.options.backlog_bytes = 100_000;
+    fixture.options.backlog_bytes = 400_000;
     let (disk, faults) = fixture.faulty();
     let log = fixture.open_on(disk).await;
     Faults::set(&faults.full_files, true);
@@ -1508,6 +1700,29 @@ async fn fsck_names_the_file_that_is_wrong() {
         std::fs::write(&path, sound).unwrap();
     }
     assert!(fsck(fixture.folder.path()).unwrap().is_sound());
+    let mut runs = 0;
+    for run in std::fs::read_dir(fixture.path("dedup")).unwrap() {
+        let path = run.unwrap().path();
+        let sound = std::fs::read(&path).unwrap();
+        for position in [20, sound.len() - 20] {
+            let mut wrong = sound.clone();
+            wrong[position] ^= 1;
+            std::fs::write(&path, wrong).unwrap();
+            let report = fsck(fixture.folder.path()).unwrap();
+            let named: Vec<_> = report.faults.iter().map(|fault| &fault.file).collect();
+            assert_eq!(
+                named,
+                [path
+                    .strip_prefix(fixture.folder.path())
+                    .unwrap()
+                    .to_str()
+                    .unwrap()]
+            );
+        }
+        std::fs::write(&path, sound).unwrap();
+        runs += 1;
+    }
+    assert!(runs > 0, "70,000 entries make at least one run");
     assert!(matches!(
         fsck(&fixture.path("public")),
         Err(Error::NotALog { .. })
