@@ -21,11 +21,12 @@ use crate::disk::{Disk, FileDisk};
 use crate::error::Error;
 use crate::head::{HeadRow, HeadStore as _, SqliteHead};
 use crate::identity::{IDENTITY_FILE, IdentityRecord};
+use crate::imported::{IMPORTED_FILE, ImportedRecord};
 use crate::kind::Kind;
 use crate::mirror::Mirror;
 use crate::open::{LOCK_FILE, STATE_FILE};
 use crate::publisher::CHECKPOINT_FILE;
-use crate::recover::{self, Recovered, public_checkpoint};
+use crate::recover::{self, Recovered};
 use crate::tree::{Overlay, Snapshot, StoredLeaf, public_path};
 use crate::wal::{self, ChecksumKey};
 
@@ -121,6 +122,8 @@ struct Fsck<'a> {
     record: IdentityRecord,
     key: NoteKey,
     checksum: ChecksumKey,
+    /// A log that is only read here: there are files and no write-ahead log.
+    imported: bool,
     options: &'a FsckOptions,
 }
 
@@ -134,7 +137,8 @@ struct Trusted {
 
 impl<'a> Fsck<'a> {
     fn of(dir: &Path, options: &'a FsckOptions) -> Result<Self, Error> {
-        if !dir.join(IDENTITY_FILE).exists() {
+        let files = [IDENTITY_FILE, IMPORTED_FILE];
+        if !files.iter().any(|file| dir.join(file).exists()) {
             return Err(Error::NotALog {
                 dir: dir.to_owned(),
             });
@@ -145,12 +149,25 @@ impl<'a> Fsck<'a> {
     }
 
     fn on(disk: Arc<dyn Disk>, dir: &Path, options: &'a FsckOptions) -> Result<Self, Error> {
-        let record = IdentityRecord::read(&*disk)?.ok_or(Error::NotALog {
+        let not_a_log = || Error::NotALog {
             dir: dir.to_owned(),
-        })?;
+        };
+        let own = IdentityRecord::read(&*disk)?;
+        let imported = own.is_none();
+        let (record, key) = match own {
+            Some(record) => {
+                let key = log_key(&record)?;
+                (record, key)
+            }
+            None => {
+                let imported = ImportedRecord::read(&*disk)?.ok_or_else(not_a_log)?;
+                (imported.identity_record("")?, imported.key()?)
+            }
+        };
         Ok(Self {
-            key: log_key(&record)?,
+            key,
             checksum: record.checksum_key()?,
+            imported,
             disk,
             record,
             options,
@@ -163,6 +180,13 @@ impl<'a> Fsck<'a> {
             ..Report::default()
         };
         self.check_checkpoint(&mut report)?;
+        if self.imported {
+            if let Some(trusted) = self.from_files(&mut report)? {
+                self.walk(&trusted, progress, &mut report)?;
+                self.check_known_entries(&mut report)?;
+            }
+            return Ok(report);
+        }
         // The same reading as at a start: write-ahead log, chain, roots, signatures, edge, public checkpoint.
         let read = recover::read(&self.disk, self.record.kind, &self.key, self.checksum, None);
         let trusted = match read {
@@ -273,8 +297,7 @@ impl<'a> Fsck<'a> {
 
     /// The public checkpoint must be one. What replaces it is the newest checkpoint whose bundles are all in files.
     fn check_checkpoint(&self, report: &mut Report) -> Result<(), Error> {
-        let Err(Error::Corrupt { file, problem }) = public_checkpoint(&*self.disk, &self.key)
-        else {
+        let Err(Error::Corrupt { file, problem }) = self.checkpoint() else {
             return Ok(());
         };
         report.fault(file, problem);
@@ -289,6 +312,17 @@ impl<'a> Fsck<'a> {
             fault.repaired = Some(from);
         }
         Ok(())
+    }
+
+    /// The public checkpoint, whose origin an imported log's key need not be named after.
+    fn checkpoint(&self) -> Result<Option<Checkpoint>, Error> {
+        let bytes = self.disk.read(CHECKPOINT_FILE);
+        let bytes = bytes.map_err(|error| Error::disk("reading", CHECKPOINT_FILE, error))?;
+        let Some(bytes) = bytes else { return Ok(None) };
+        let keys = std::slice::from_ref(&self.key);
+        let opened = Checkpoint::open(&bytes, &self.record.origin, keys);
+        let opened = opened.map_err(|error| Error::corrupt(CHECKPOINT_FILE, error.to_string()))?;
+        Ok(Some(opened.checkpoint().clone()))
     }
 
     fn find_checkpoint(&self) -> Option<(String, String)> {
@@ -329,7 +363,7 @@ impl<'a> Fsck<'a> {
 
     /// The head's row must be one that the write-ahead log can have led to. It is made again at a start when it is put aside.
     fn check_head(&self, dir: &Path, report: &mut Report) -> Result<(), Error> {
-        if !dir.join(STATE_FILE).exists() {
+        if self.imported || !dir.join(STATE_FILE).exists() {
             return Ok(());
         }
         let problem = match self.head_row(dir) {
@@ -420,7 +454,7 @@ impl<'a> Fsck<'a> {
     ///
     /// A bundle and the tile over it may contradict each other. Whichever choice leads to the signed root is the right one.
     fn from_files(&self, report: &mut Report) -> Result<Option<Trusted>, Error> {
-        let Ok(Some(checkpoint)) = public_checkpoint(&*self.disk, &self.key) else {
+        let Ok(Some(checkpoint)) = self.checkpoint() else {
             return Ok(None);
         };
         let (size, root) = (checkpoint.size, checkpoint.root);

@@ -34,6 +34,7 @@ use crate::log::{Inner, Log};
 use crate::metrics::Metrics;
 use crate::mirror::{LogKeys, Mirror, Signed};
 use crate::notes::Notes;
+use crate::open::take_lock;
 use crate::publisher::{PublishOptions, Publisher};
 use crate::sign::CheckpointSigner;
 use crate::tree::{Overlay, PUBLIC, Snapshot, StoredLeaf, Tree, public_path};
@@ -180,13 +181,16 @@ pub async fn import(
         .map_err(|error| Error::disk("making", staging.display().to_string(), error))?;
     let disk = FileDisk::open(&staging)
         .map_err(|error| Error::disk("opening", staging.display().to_string(), error))?;
+    let disk: Arc<dyn Disk> = Arc::new(disk);
+    let lock = take_lock(&disk, &staging)?;
     let import = Import {
         plan,
         source,
         keys,
-        disk: Arc::new(disk),
+        disk,
     };
     let outcome = import.run(now, progress).await;
+    drop(lock);
     if let Err(error) = outcome {
         // What is wrong stays wrong; what was cut short goes on.
         if !matches!(error, Error::Disk { .. } | Error::MirrorUnreachable { .. }) {
@@ -505,7 +509,10 @@ pub(crate) async fn open(
         let record = record(&dir)?;
         let disk = FileDisk::open(&dir)
             .map_err(|error| Error::disk("opening", dir.display().to_string(), error))?;
-        assemble(Arc::new(disk), name, record, &metrics, clock, runtime)
+        let disk: Arc<dyn Disk> = Arc::new(disk);
+        // The index of known entries may have to be written; afterwards nothing is.
+        let _lock = take_lock(&disk, &dir)?;
+        assemble(disk, name, record, &metrics, clock, runtime)
     });
     joined(opened.await)
 }

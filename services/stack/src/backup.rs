@@ -54,7 +54,9 @@ pub(crate) struct Backup {
 /// A directory that is no instance; a file that cannot be read or written; a copy that does not pass `fsck`. The earlier backups
 /// are as they were then.
 pub(crate) async fn backup(args: Backup, now: i64, out: &mut impl Write) -> anyhow::Result<()> {
-    let (_, logs) = logs(&args.dir)?;
+    let (_, mut logs) = logs(&args.dir)?;
+    // An imported log is files that never change; it is copied like everything else.
+    logs.retain(LogAtRest::is_own);
     make_private_folder(&args.to)?;
     let to = fs::canonicalize(&args.to).with_context(|| args.to.display().to_string())?;
     let from = fs::canonicalize(&args.dir).with_context(|| args.dir.display().to_string())?;

@@ -24,6 +24,11 @@ pub(crate) struct LogAtRest {
 }
 
 impl LogAtRest {
+    /// Whether the folder holds a log that is written here; another is imported, or not made yet.
+    pub(crate) fn is_own(&self) -> bool {
+        self.dir.join("log.json").exists()
+    }
+
     /// Everybody who is configured to remember it. Relative names are looked up in `dir`, the instance's directory.
     pub(crate) fn memories(&self, dir: &Path) -> anyhow::Result<Vec<Memory>> {
         match &self.section {
@@ -54,7 +59,9 @@ pub(crate) fn logs(dir: &Path) -> anyhow::Result<(Kind, Vec<LogAtRest>)> {
     for folder in folders(&dir.join(LOG_STATE))? {
         let known = logs.iter().any(|log| log.dir == folder);
         let name = folder.file_name().unwrap_or_default();
-        if !known && folder.join("log.json").exists() {
+        let holds_one = ["log.json", "imported.json"];
+        let holds_one = holds_one.iter().any(|file| folder.join(file).exists());
+        if !known && holds_one {
             logs.push(LogAtRest {
                 name: name.to_string_lossy().into_owned(),
                 dir: folder,
