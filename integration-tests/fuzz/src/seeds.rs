@@ -26,7 +26,7 @@ use sealwright_testkit::bundle_factory::{
 use sealwright_testkit::own_pki::{Leaf, Listed, Listing, OwnAuthority, URI_NAME};
 use sealwright_tlog::ct::{CtEntry, TileLeaf, leaf_index_extensions, tree_head_signature};
 use sealwright_tlog::entry::{Dsse, Entry, EntrySignature, HashedRekord, VerifierMaterial};
-use sealwright_tlog::{Checkpoint, Note, NoteKey, SignatureKind, tile};
+use sealwright_tlog::{Checkpoint, Note, NoteKey, SignatureKind, TlogProof, tile};
 use sealwright_tuf as tuf;
 use serde_json::{Value, json};
 
@@ -502,6 +502,7 @@ fn logs(world: &World, bundles: &[proto::Bundle]) -> Result<()> {
     let raw = witness.sign(Algorithm::Ed25519, &message)?;
     note.push(witness_key.signature(&raw, NOW.unsigned_abs() * 1000)?);
     put("checkpoint", "cosigned.txt", note.to_string())?;
+    offline_proofs(Note::parse(signed.as_bytes())?, note.clone())?;
     put("note", "cosigned.txt", note.to_string())?;
     let mut extended = Checkpoint::new("log.example.com/shard", 3, [9; 32]);
     extended.extensions = vec!["an extension".into(), "another".into()];
@@ -517,6 +518,18 @@ fn logs(world: &World, bundles: &[proto::Bundle]) -> Result<()> {
     }
     entries(bundles)?;
     tiles(bundles)
+}
+
+/// Offline proofs around the checkpoints. None holds: nobody knows leaves with such a root.
+fn offline_proofs(signed: Note, cosigned: Note) -> Result<()> {
+    let hashes = |count: u8| (0..count).map(|byte| [byte; 32]).collect();
+    let plain = TlogProof::new(0, hashes(25), signed.clone())?;
+    put("tlog_proof", "signed.txt", plain.to_string())?;
+    let extra = TlogProof::new(20_852_162, hashes(9), cosigned)?;
+    let extra = extra.with_extra(b"for the application".to_vec())?;
+    put("tlog_proof", "cosigned-with-extra.txt", extra.to_string())?;
+    let none = TlogProof::new(7, Vec::new(), signed)?.with_extra(Vec::new())?;
+    put("tlog_proof", "no-hashes.txt", none.to_string())
 }
 
 /// Policies with the log and the witness of the notes, and one whose group needs strangers.

@@ -49,6 +49,7 @@ pub const ALL: &[Target] = &[
     lines::CHECKPOINT,
     lines::WITNESS_POLICY,
     lines::TILE_PATH,
+    lines::TLOG_PROOF,
     lines::TRACE_CONTEXT,
     lines::CONFIG,
     identity::TOKEN,

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use sealwright_host::config;
 use sealwright_host::telemetry::TraceContext;
 use sealwright_tlog::tile::{TileId, parse_level, parse_position};
-use sealwright_tlog::{Checkpoint, Note, NoteKey, WitnessPolicy, cosignature};
+use sealwright_tlog::{Checkpoint, Note, NoteKey, TlogProof, WitnessPolicy, cosignature};
 
 use super::{Target, outcome, text};
 use crate::corpus;
@@ -53,6 +53,22 @@ pub(super) const TILE_PATH: Target = Target {
     cases: 10_000,
     peak_factor: 16,
     check: tile_path,
+};
+pub(super) const TLOG_PROOF: Target = Target {
+    name: "tlog_proof",
+    format: Format::Text,
+    dictionary: &[
+        "c2sp.org/tlog-proof@v1\n",
+        "extra ",
+        "index ",
+        "\n\n",
+        "\u{2014} ",
+        "18446744073709551615",
+        "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n",
+    ],
+    cases: 8000,
+    peak_factor: 48,
+    check: offline_proof,
 };
 pub(super) const TRACE_CONTEXT: Target = Target {
     name: "trace_context",
@@ -232,6 +248,25 @@ fn tile_path(input: &[u8]) -> String {
     outcome(TileId::parse(&path), |tile| {
         assert_eq!(tile.to_string(), path, "one tile, one path");
         format!("{:?} {}", tile.kind, tile.is_full())
+    })
+}
+
+/// What is read is written the same, and what is believed was signed. No leaf is known to be in the trees of the corpus, so
+/// that nothing may be proven.
+fn offline_proof(input: &[u8]) -> String {
+    let (logs, _) = &*KEYS;
+    let origin = logs.first().map_or("", NoteKey::name);
+    outcome(TlogProof::parse(input), |proof| {
+        assert_eq!(proof.to_string(), text(input), "one proof, one text");
+        assert!(proof.index() < proof.checkpoint().size, "a leaf of no tree");
+        let opened = proof.open(&[7; 32], origin, logs);
+        assert!(opened.is_err(), "a leaf that nobody logged is proven");
+        format!(
+            "extra {} hashes {} {}",
+            proof.extra().is_some(),
+            proof.hashes().len().min(3),
+            outcome(opened, |_| String::new())
+        )
     })
 }
 
