@@ -10,13 +10,14 @@ use std::time::Duration;
 use sealwright_crypto::{KeyType, MemorySigner, PrivateKey, sha256};
 use sealwright_host::SharedClock;
 use sealwright_host::clock::ManualClock;
+use sealwright_tlog::tile::{TileId, TileKind};
 use sealwright_tlog::{Hash, RightEdge};
 
 use crate::dedup::compact::Compactor;
 use crate::dedup::key::{Family, Keyed};
 use crate::dedup::run::{Builder, DATA_BLOCK, FOLDER, Pair, Run, RunId, UNFINISHED, build};
 use crate::dedup::volatile::UNIT;
-use crate::dedup::{Checked, Index, Reading, RunSet};
+use crate::dedup::{Checked, Index, Reading, RunSet, check};
 use crate::disk::{Disk, FileDisk, Segment};
 use crate::error::Error;
 use crate::identity::LogIdentity;
@@ -25,7 +26,7 @@ use crate::kind::{BodyLeaf, FinishedLeaf, Kind, Leaf};
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::options::{EngineOptions, EngineParts};
-use crate::tree::{Overlay, Snapshot, Tree};
+use crate::tree::{Overlay, Snapshot, Tree, public_path};
 
 const SECRET: &[u8] = b"a log's secret";
 
@@ -739,6 +740,33 @@ async fn runs_of_more_entries_than_the_write_ahead_log_has_refuse_the_start() {
         ),
         "{refused:?}"
     );
+}
+
+#[test]
+fn the_sum_of_a_run_is_that_of_its_entries_and_of_no_others() {
+    let disk = MemoryDisk::default();
+    let keyed = Keyed::new(SECRET);
+    let run = id(0, 2 * UNIT);
+    for bundle in 0..2 {
+        let leaves = bundle * UNIT..(bundle + 1) * UNIT;
+        let tile: Vec<u8> = leaves.flat_map(identity).collect();
+        let path = public_path(TileId::full(TileKind::Hashes(0), bundle));
+        disk.put(&[(path, tile)]).unwrap();
+    }
+    let problems = |key: &dyn Fn(u64) -> u64| {
+        let (bytes, _) = build(run, keyed.check(), pairs(run, key)).unwrap();
+        disk.put(&[(run.path(), bytes)]).unwrap();
+        check::problems(&disk, Kind::Rekor, &keyed).unwrap()
+    };
+    let key = |number| keyed.key(&identity(number));
+    assert_eq!(problems(&key), []);
+    let swapped = problems(&|number| key(number ^ 1));
+    let foreign = problems(&|number| key(if number == 3 { 10_000 } else { number }));
+    for found in [swapped, foreign] {
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].0, run.path());
+        assert!(found[0].1.contains("other entries"), "{found:?}");
+    }
 }
 
 #[test]
