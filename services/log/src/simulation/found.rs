@@ -1,0 +1,1 @@
+//! Bugs that the histories found, each told once more by itself.
