@@ -134,6 +134,8 @@ impl Copy {
         let published = self.checkpoint.as_ref().map_or(0, |known| known.size);
         self.copied.published = published;
         self.copied.size = published;
+        // Checkpoints that lie beside it, too, must not know more than the frames.
+        self.others()?;
         self.frames(published)?;
         for id in changed_tiles(0, published) {
             self.tile(id)?;
@@ -146,7 +148,6 @@ impl Copy {
         }
         self.folder(&format!("{PUBLIC}/issuer"))?;
         self.folder(ATTACHMENTS)?;
-        self.others()?;
         if let Some(note) = note {
             self.write(CHECKPOINT_FILE, &note)?;
         }

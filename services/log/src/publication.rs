@@ -232,6 +232,15 @@ impl Publication {
             // It was cancelled, or had ended.
             let _unimportant = task.await;
         }
+        self.give_up(Error::ShuttingDown);
+    }
+
+    /// Nothing more will be shown: nobody waits for it.
+    fn give_up(&self, error: Error) {
+        self.standing.send_modify(|standing| {
+            standing.quorum = false;
+            standing.barred.get_or_insert(error);
+        });
     }
 }
 
@@ -267,6 +276,9 @@ impl Work {
             if let Err(error) = settled {
                 // The disk failed where the cosigned checkpoint is kept (R3).
                 self.intake.stop(&error.to_string());
+                self.publication.give_up(Error::Stopped {
+                    cause: error.to_string(),
+                });
                 return;
             }
         }
@@ -397,10 +409,7 @@ impl Work {
     fn bar(&self, error: Error) {
         tracing::error!(log.origin = self.origin, "{error}");
         self.intake.bar(&error);
-        self.publication.standing.send_modify(|standing| {
-            standing.quorum = false;
-            standing.barred = Some(error);
-        });
+        self.publication.give_up(error);
     }
 
     async fn keep(&mut self, head: &PublishedHead) -> Result<(), Error> {
@@ -530,6 +539,14 @@ impl Slots {
         self.seq = seq;
         Ok(())
     }
+}
+
+/// The cosigned checkpoint that a closed log has kept, unverified.
+pub(crate) fn kept_note(disk: &dyn Disk) -> Option<Vec<u8>> {
+    let bytes = disk.read(COSIGNED_FILE).ok()??;
+    let records = bytes.chunks(SLOT_BYTES as usize).filter_map(decode);
+    let newest = records.max_by_key(|(seq, _)| *seq)?;
+    Some(newest.1.note.to_vec())
 }
 
 fn encode(seq: u64, head: &PublishedHead) -> Result<Vec<u8>, Error> {

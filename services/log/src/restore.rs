@@ -42,6 +42,7 @@ use crate::mirror::{LogKeys, Mirror, Signed};
 use crate::open::{LOCK_FILE, STATE_FILE};
 use crate::options::EngineParts;
 use crate::place;
+use crate::publication::{COSIGNED_FILE, kept_note};
 use crate::publisher::CHECKPOINT_FILE;
 use crate::recover;
 use crate::tree::{Overlay, PUBLIC, Tree, edge_from_files};
@@ -478,6 +479,7 @@ fn statements(
     notes.extend(last.map(|note| ("the write-ahead log", note.into_bytes())));
     let public = disk.read(CHECKPOINT_FILE).ok().flatten();
     notes.extend(public.map(|note| (CHECKPOINT_FILE, note)));
+    notes.extend(kept_note(disk).map(|note| (COSIGNED_FILE, note)));
     let row = row.and_then(Option::as_ref);
     notes.extend(row.map(|row| (STATE_FILE, row.note.clone().into_bytes())));
     let keys = std::slice::from_ref(key);

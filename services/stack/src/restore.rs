@@ -59,7 +59,10 @@ pub(crate) async fn restore(
     for log in chosen(logs, args.log.as_deref())? {
         writeln!(out, "{}:", log.name)?;
         if !log.is_own() {
-            writeln!(out, "    it is not written here: there is nothing to restore")?;
+            writeln!(
+                out,
+                "    it is not written here: there is nothing to restore"
+            )?;
             continue;
         }
         let job = Job {
