@@ -35,7 +35,7 @@ test: setup
 	@.ci/test-summary
 
 setup: packages test-packages $(VENV)/.clients js-client foreign-provider
-	@.ci/clients cosign tessera-fsck tesseract-fsck java rust go
+	@.ci/clients cosign tessera-fsck tesseract-fsck tessera-posix litewitness java rust go
 
 $(VENV)/.clients: Makefile
 	$(PYTHON) -m venv $(VENV)
