@@ -90,6 +90,11 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
         "the trust service never links another service",
     ),
     (
+        "witness",
+        &["crypto", "host", "tlog"],
+        "a witness knows no log but by its checkpoints",
+    ),
+    (
         "idp",
         &["crypto", "host", "proto"],
         "the development provider never links another service",
@@ -98,7 +103,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
         "stack",
         &[
             "bundle", "ca", "crypto", "host", "identity", "idp", "log", "pki", "proto", "sdk",
-            "tlog", "trust", "tsa", "tuf",
+            "tlog", "trust", "tsa", "tuf", "witness",
         ],
         "the assembly may use everything but tests",
     ),
