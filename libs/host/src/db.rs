@@ -126,7 +126,7 @@ pub async fn copy_sqlite(path: &Path, copy: &Path) -> Result<(), DbError> {
         .execute(&mut connection)
         .await;
     let closed = connection.close().await;
-    let copied = copied.and_then(|_| closed);
+    let copied = copied.and(closed);
     copied.map_err(|source| DbError::Copy {
         path: copy.to_owned(),
         source,
