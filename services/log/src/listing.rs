@@ -18,7 +18,7 @@ use sealwright_proto::Timestamp;
 use serde::Serialize;
 
 use crate::kind::Kind;
-use crate::shards::{Shard, Shards};
+use crate::shards::{Shard, ShardState, Shards};
 
 /// Seconds for which an answer may be used again, by us and by others. Sizes are that old at most.
 const MAX_AGE: u32 = 2;
@@ -72,7 +72,9 @@ struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     vkey: Option<String>,
     tree_size: String,
-    valid_for: ValidFor,
+    /// Absent for a log that another signed: only the trust root can say it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    valid_for: Option<ValidFor>,
     #[serde(skip_serializing_if = "Option::is_none")]
     replaces: Option<String>,
     /// The signed note.
@@ -87,19 +89,20 @@ struct ValidFor {
 impl Row {
     fn of(shard: &Shard) -> Self {
         let (identity, key, head) = (shard.log.identity(), shard.log.key(), shard.log.tree_head());
+        let state = shard.gate.state();
         Self {
             name: identity.name.clone(),
             kind: identity.kind,
-            state: shard.gate.state().name(),
+            state: state.name(),
             origin: identity.origin.clone(),
             base_url: shard.url.clone(),
             log_id: base64::encode(&key.log_id()),
             public_key: base64::encode(key.public_key().spki_der()),
             vkey: key.to_vkey(),
             tree_size: head.size.to_string(),
-            valid_for: ValidFor {
+            valid_for: (state != ShardState::Imported).then(|| ValidFor {
                 start: time(shard.valid_from()),
-            },
+            }),
             replaces: shard.replaces.clone(),
             checkpoint: String::from_utf8_lossy(&head.checkpoint).into_owned(),
         }

@@ -172,6 +172,15 @@ impl LogService {
         config: LogConfig,
         signer: Option<Arc<dyn Signer>>,
     ) -> Result<(), Error> {
+        let service = self.clone();
+        to_the_end(async move { service.add_now(config, signer).await }).await
+    }
+
+    async fn add_now(
+        &self,
+        config: LogConfig,
+        signer: Option<Arc<dyn Signer>>,
+    ) -> Result<(), Error> {
         let _adding = self.ground.adding.lock().await;
         let planned = self.ground.plan(config, signer)?;
         let all = self.shards.all();
@@ -199,12 +208,16 @@ impl LogService {
     /// [`Error::NoSuchLog`]; whatever keeps the last checkpoint from being written, and then the log goes on as before.
     pub async fn freeze(&self, name: &str) -> Result<ShardStatus, Error> {
         let shard = self.shard(name)?;
-        if shard.gate.state() != ShardState::Imported {
-            shard.log.freeze().await?;
-            shard.gate.close();
-            tracing::info!(target: "audit", { log.name = name, log.size = shard.log.tree_head().size }, "log frozen");
-        }
-        Ok(shard.status())
+        to_the_end(async move {
+            if shard.gate.state() != ShardState::Imported {
+                shard.log.freeze().await?;
+                shard.gate.close();
+                let (name, size) = (shard.name(), shard.log.tree_head().size);
+                tracing::info!(target: "audit", { log.name = name, log.size = size }, "log frozen");
+            }
+            Ok(shard.status())
+        })
+        .await
     }
 
     /// `frozen = true` in a section means what the verb means.
@@ -361,6 +374,17 @@ impl LogService {
     pub async fn shutdown(self) {
         join_all(self.logs().map(|log| async move { log.shutdown().await })).await;
     }
+}
+
+/// Whoever asked may go away in the middle; a log that is open and in no set would keep its folder locked.
+async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::spawn(work).await.unwrap_or_else(|_| {
+        Err(Error::Stopped {
+            cause: "changing the set of logs panicked".into(),
+        })
+    })
 }
 
 fn said(shard: &Shard) -> Result<(), String> {

@@ -1,6 +1,7 @@
 //! Claims about the logs as their clients see them: every door, good input and bad.
 
 mod reads;
+mod shards;
 
 use std::sync::Arc;
 
@@ -431,7 +432,7 @@ async fn a_resubmission_gets_the_existing_entry_and_says_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_can_be_told_to_answer_resubmissions_as_upstream_does() {
     let mut fixture = Fixture::new();
-    fixture.keys[0].0.duplicate_mode = DuplicateMode::Conflict;
+    fixture.keys[0].0.duplicate = DuplicateMode::Conflict;
     let router = fixture.open().await.router();
     let request = hashed_rekord(b"artifact").to_string();
     post(&router, ENTRIES, request.clone())
@@ -907,21 +908,58 @@ async fn a_precertificate_gets_a_timestamp_that_its_certificate_can_carry() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_chain_sent_again_gets_the_same_index_and_time() {
+async fn a_chain_sent_again_gets_the_identical_timestamp() {
     let fixture = Fixture::new();
-    let router = fixture.open().await.router();
+    let service = fixture.open().await;
+    let router = service.router();
     let precertificate = fixture.authority.precertificate(7).await;
     let mut chain = fixture.authority.chain(precertificate.certificate());
     let first = sct(&post(&router, &format!("{CT}/add-pre-chain"), chain_json(&chain)).await);
     fixture.clock.advance(60);
     chain.push(fixture.authority.root.der().to_vec());
     let again = sct(&post(&router, &format!("{CT}/add-pre-chain"), chain_json(&chain)).await);
-    assert_eq!(
-        (again.leaf_index(), again.timestamp_ms),
-        (first.leaf_index(), first.timestamp_ms)
-    );
+    assert_eq!(again, first);
     precertificate
         .verify_timestamp(&again, &fixture.ct_key())
+        .expect("holds");
+    service.shutdown().await;
+    let router = fixture.open().await.router();
+    let later = sct(&post(&router, &format!("{CT}/add-pre-chain"), chain_json(&chain)).await);
+    assert_eq!(later, first, "after a restart");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_timestamp_whose_signature_was_lost_is_signed_again() {
+    let fixture = Fixture::new();
+    let service = fixture.open().await;
+    let router = service.router();
+    let mut first = None;
+    // A full bundle, whose attachments go to a file.
+    for number in 0..=255 {
+        let precertificate = fixture.authority.precertificate(number).await;
+        let chain = fixture.authority.chain(precertificate.certificate());
+        let given = sct(&post(&router, &format!("{CT}/add-pre-chain"), chain_json(&chain)).await);
+        first.get_or_insert((precertificate, chain, given));
+    }
+    let (precertificate, chain, given) = first.expect("one was made");
+    service.shutdown().await;
+    let file = fixture.folder.path().join("dev/attachments/000");
+    let again = async || {
+        let service = fixture.open().await;
+        let path = format!("{CT}/add-pre-chain");
+        let again = sct(&post(&service.router(), &path, chain_json(&chain)).await);
+        service.shutdown().await;
+        again
+    };
+    assert_eq!(again().await, given);
+    std::fs::remove_file(file).expect("the attachments are in a file");
+    let signed_again = again().await;
+    assert_eq!(
+        (signed_again.leaf_index(), signed_again.timestamp_ms),
+        (given.leaf_index(), given.timestamp_ms)
+    );
+    precertificate
+        .verify_timestamp(&signed_again, &fixture.ct_key())
         .expect("holds");
 }
 
@@ -1169,6 +1207,8 @@ async fn certificates_are_logged_over_grpc_too() {
         .await
         .expect("a timestamp")
         .into_inner();
+    let again = client.add_pre_chain(request.clone()).await;
+    assert_eq!(again.expect("the same timestamp").into_inner(), given);
     let timestamp = SignedCertificateTimestamp {
         log_id: given.log_id.as_slice().try_into().expect("32 bytes"),
         timestamp_ms: given.timestamp_ms,
