@@ -15,7 +15,8 @@ use std::{
 use anyhow::{Context as _, ensure};
 use sealwright_crypto::{KeyType, PrivateKey, base64};
 use sealwright_integration_tests::{
-    ClientView, Daemon, EMAIL, Outcome, Process, Tool, artifact, binary, deployment::own_address,
+    ClientView, Daemon, EMAIL, Outcome, Process, Tool, artifact, binary,
+    deployment::{Deployment, own_address},
     entry_request, http, skipped, strangers,
 };
 use sealwright_tlog::{Checkpoint, NoteKey};
@@ -407,14 +408,16 @@ fn a_rotation_that_is_killed_anywhere_ends_well() -> anyhow::Result<()> {
     for round in 0..200_u64 {
         let mut verb = Command::new(binary("sealwrightd"));
         verb.args(["log", "rotate", "--dir"]).arg(&dir).args(args);
+        let said = folder.path().join("said");
         let mut verb = verb
             .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
+            .stderr(fs::File::create(&said)?)
             .spawn()?;
         // A little longer each round, so that every step is met and the end is reached.
         thread::sleep(Duration::from_millis(4 * round));
         if let Some(status) = verb.try_wait()? {
-            ensure!(status.success(), "the verb failed in round {round}");
+            let said = fs::read_to_string(&said)?;
+            ensure!(status.success(), "the verb failed in round {round}: {said}");
             break;
         }
         verb.kill()?;
@@ -485,5 +488,263 @@ fn certificates_go_to_the_successor_of_their_log() -> anyhow::Result<()> {
     let bundle = again.sign(&file)?;
     again.verify(&file, &bundle)?.success()?;
     assert!(again.endpoints().ct.ends_with("/ct/dev-2"));
+    Ok(())
+}
+
+#[test]
+fn roles_apart_rotate_in_steps_that_say_what_comes_next() -> anyhow::Result<()> {
+    let deployment = Deployment::fresh()?;
+    let (log_dir, trust_dir) = (deployment.dir("log"), deployment.dir("trust"));
+    let url = format!("http://{}:7702", own_address());
+    let alone = log("rotate", &log_dir, &["--log", "signatures", "--url", &url])?.success()?;
+    assert!(alone.contains("trust --dir DIR stage --succeed"), "{alone}");
+    let trust = trust_dir.display().to_string();
+    let told = log(
+        "rotate",
+        &log_dir,
+        &["--log", "signatures", "--trust-dir", &trust],
+    )?
+    .success()?;
+    assert!(told.contains("published the trust root"), "{told}");
+    assert!(
+        told.contains(
+            "next: clients may still believe a trust root without the successor; run this again in"
+        ),
+        "{told}"
+    );
+    let rows = shards(&deployment.endpoints().log)?;
+    assert_eq!(state(&rows, "signatures"), "active");
+    assert_eq!(state(&rows, "signatures-2"), "staged");
+    let root: Value =
+        serde_json::from_slice(&fs::read(deployment.client_file("trusted_root.json"))?)?;
+    assert_eq!(root["tlogs"].as_array().map(Vec::len), Some(2));
+    // Until the start everything is as it was.
+    let (_artifact, file) = artifact(b"meanwhile")?;
+    let bundle = deployment.sign(&file)?;
+    deployment.verify(&file, &bundle)?.success()?;
+    let again = log(
+        "rotate",
+        &log_dir,
+        &["--log", "signatures", "--trust-dir", &trust],
+    )?
+    .success()?;
+    assert!(again.starts_with("next: "), "{again}");
+    let status = log("status", &log_dir, &[])?.success()?;
+    assert!(status.contains("follows signatures"), "{status}");
+    Ok(())
+}
+
+/// A key as Go's notes have it: the secret for the other implementation, and what it gives out.
+fn note_key(name: &str) -> anyhow::Result<(String, NoteKey)> {
+    let key = PrivateKey::generate(KeyType::Ed25519)?;
+    let public = NoteKey::for_log(name, key.public_key().clone())?;
+    let pem = key.to_pkcs8_pem();
+    let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let der = base64::decode(&body)?;
+    // RFC 8410: the seed is an OCTET STRING of 32 bytes within one of 34.
+    let at = der.windows(4).position(|window| window == [4, 34, 4, 32]);
+    let at = at.context("a seed")? + 4;
+    let seed = der.get(at..at + 32).context("32 bytes")?;
+    let id: String = public
+        .key_id()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let secret = base64::encode(&[&[1], seed].concat());
+    Ok((format!("PRIVATE+KEY+{name}+{id}+{secret}"), public))
+}
+
+/// A log that Tessera wrote in `folder`, of so many entries; `None` where the program is not installed.
+fn foreign_log(
+    folder: &Path,
+    entries: usize,
+    test: &str,
+) -> anyhow::Result<Option<(PathBuf, String)>> {
+    const ORIGIN: &str = "log.other.example";
+    let program = sealwright_integration_tests::workspace_root().join(".clients/bin/tessera-posix");
+    if !program.exists() {
+        skipped(test, "Tessera is not installed: run `make setup`");
+        return Ok(None);
+    }
+    let (secret, key) = note_key(ORIGIN)?;
+    let (source, out) = (folder.join("entries"), folder.join("tessera"));
+    fs::create_dir(&source)?;
+    for number in 0..entries {
+        fs::write(
+            source.join(format!("{number:06}")),
+            format!("entry {number}"),
+        )?;
+    }
+    fs::write(folder.join("key"), secret)?;
+    Tool::new(program)
+        .arg("--storage_dir")
+        .arg(&out)
+        .arg("--private_key")
+        .arg(folder.join("key"))
+        .arg("--entries")
+        .arg(source.join("*"))
+        .run()?
+        .success()?;
+    Ok(Some((out, key.to_vkey().context("a vkey")?)))
+}
+
+#[test]
+fn a_log_of_another_implementation_is_imported_and_read() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let test = "a_log_of_another_implementation_is_imported_and_read";
+    let Some((source, vkey)) = foreign_log(folder.path(), 700, test)? else {
+        return Ok(());
+    };
+    let daemon = Daemon::fresh()?;
+    let base = daemon.endpoints().log.clone();
+    let url = beside(&base);
+    let import = |from: &Path, name: &str, vkey: &str, more: &[&str]| {
+        let from = from.display().to_string();
+        let mut args = vec![
+            "--from",
+            &from,
+            "--vkey",
+            vkey,
+            "--origin",
+            "log.other.example",
+        ];
+        args.extend(["--name", name, "--url", &url]);
+        args.extend(more);
+        log("import", daemon.dir(), &args)
+    };
+    let nothing_left = |name: &str| {
+        let paths = [
+            format!("log/{name}"),
+            format!("log/{name}.importing"),
+            format!("log.d/{name}.toml"),
+        ];
+        paths.iter().all(|path| !daemon.dir().join(path).exists())
+    };
+
+    // One changed byte, a missing bundle, another key: refused with the file's name, and nothing stays.
+    let damaged = folder.path().join("damaged");
+    copy(&source, &damaged)?;
+    let bundle = damaged.join("tile/entries/001");
+    let mut bytes = fs::read(&bundle)?;
+    bytes[9] ^= 1;
+    fs::write(&bundle, bytes)?;
+    let refused = import(&damaged, "damaged", &vkey, &[])?.failure()?;
+    assert!(refused.contains("tile/entries/001"), "{refused}");
+    fs::remove_file(damaged.join("tile/0/001"))?;
+    let refused = import(&damaged, "damaged", &vkey, &[])?.failure()?;
+    assert!(
+        refused.contains("checkpoint") && refused.contains("root"),
+        "{refused}"
+    );
+    fs::remove_file(&bundle)?;
+    let refused = import(&damaged, "damaged", &vkey, &[])?.failure()?;
+    assert!(
+        refused.contains("tile/entries/001: it is missing"),
+        "{refused}"
+    );
+    let (_, other) = note_key("log.other.example")?;
+    let refused =
+        import(&source, "damaged", &other.to_vkey().context("a vkey")?, &[])?.failure()?;
+    assert!(refused.contains("checkpoint"), "{refused}");
+    assert!(nothing_left("damaged"));
+
+    let more = ["--trust", "--valid-from", "1700000000"];
+    let told = import(&source, "other", &vkey, &more)?.success()?;
+    assert!(told.contains("imported other: 700 entries"), "{told}");
+    assert!(told.contains("to be believed and not used"), "{told}");
+    // Again does no harm; under another name it would be a second log of one origin.
+    import(&source, "other", &vkey, &more)?.success()?;
+    let (from, elsewhere) = (
+        source.display().to_string(),
+        base.replace("127.0.0.1", "127.0.0.3"),
+    );
+    let args = [
+        "--from",
+        &from,
+        "--vkey",
+        &vkey,
+        "--origin",
+        "log.other.example",
+        "--name",
+        "twice",
+        "--url",
+        &elsewhere,
+    ];
+    let twice = log("import", daemon.dir(), &args)?.failure()?;
+    assert!(twice.contains("already"), "{twice}");
+    assert!(nothing_left("twice"));
+
+    let get = |path: &str| -> anyhow::Result<Vec<u8>> {
+        let answer = http().get(format!("{url}/api/v2/{path}")).send()?;
+        ensure!(answer.status() == 200, "{path}: {}", answer.status());
+        Ok(answer.bytes()?.to_vec())
+    };
+    for path in [
+        "checkpoint",
+        "tile/0/000",
+        "tile/0/002.p/188",
+        "tile/1/000.p/2",
+        "tile/entries/001",
+        "tile/entries/002.p/188",
+    ] {
+        assert_eq!(get(path)?, fs::read(source.join(path))?, "{path}");
+    }
+    assert_eq!(submit(&url)?.status(), 405);
+    let rows = shards(&base)?;
+    assert_eq!(state(&rows, "other"), "imported");
+    let row = rows
+        .iter()
+        .find(|row| row["name"] == "other")
+        .context("a row")?;
+    assert_eq!(
+        (&row["vkey"], &row["treeSize"]),
+        (&Value::from(vkey), &Value::from("700"))
+    );
+
+    // Its key is believed when somebody has signed that, and nobody is sent there.
+    let trust = |step: &[&str]| {
+        Tool::sealwrightd()
+            .args(["trust", "--dir"])
+            .arg(daemon.dir())
+            .args(step)
+            .run()
+    };
+    let key = daemon.dir().join("offline/targets.pem");
+    trust(&["sign", "--key", &key.display().to_string()])?.success()?;
+    trust(&["publish"])?.success()?;
+    let root = fs::read_to_string(daemon.client_file("trusted_root.json"))?;
+    assert!(root.contains("https://log.other.example"), "{root}");
+    let config = fs::read_to_string(daemon.client_file("signing_config.json"))?;
+    assert!(
+        !config.contains("other.example") && !config.contains(&url),
+        "{config}"
+    );
+
+    let mut daemon = daemon;
+    daemon.terminate()?;
+    let dir = daemon.dir().to_owned();
+    let sound = Tool::sealwrightd()
+        .args(["fsck", "--dir"])
+        .arg(&dir)
+        .run()?
+        .success()?;
+    assert!(sound.contains("log.other.example: 700 entries"), "{sound}");
+    let _again = Daemon::on(&dir, &[])?;
+    let checkpoint = http().get(format!("{url}/api/v2/checkpoint")).send()?;
+    assert_eq!(checkpoint.status(), 200);
+    Ok(())
+}
+
+/// Copies a folder with everything below it.
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        match entry.file_type()?.is_dir() {
+            true => copy(&entry.path(), &target)?,
+            false => fs::copy(entry.path(), target).map(|_| ())?,
+        }
+    }
     Ok(())
 }

@@ -380,7 +380,8 @@ impl Services {
     }
 
     /// Opens the trust service and the logs to their operator, at sockets below `dir`, and keeps the files for clients in
-    /// `client` up to date with what is published. A development stack does without where its path is too long for one.
+    /// `client` up to date with what is published. Where a path is too long for
+    /// one, logs do without, and so does a development stack.
     pub(crate) fn open_control(
         &self,
         kind: Kind,
@@ -408,7 +409,7 @@ impl Services {
             let path = dir.join(name);
             match serve_socket(&HostConfig::default(), &path, router) {
                 Ok(socket) => sockets.push(socket),
-                Err(error) if kind == Kind::Dev => {
+                Err(error) if kind == Kind::Dev || name == LOG_SOCKET => {
                     tracing::warn!(%error, "no socket for an operator at {}", path.display());
                 }
                 Err(error) => return Err(Error::io(path)(error)),

@@ -102,6 +102,7 @@ pub(crate) async fn import(args: Import, now: i64, out: &mut impl Write) -> anyh
             &status.map_err(said)?.into_inner().shards,
         )?;
     }
+    require_own_origin(&args)?;
     let imported = fetch(&args, now, out).await?;
     log_sections::create(&args.dir, &args.name, &section)?;
     if running {
@@ -124,6 +125,27 @@ pub(crate) async fn import(args: Import, now: i64, out: &mut impl Write) -> anyh
             "verifiers are not told of its key (--trust)"
         )?),
     }
+}
+
+/// Two logs of one origin would be taken for a fork; a start would refuse them.
+fn require_own_origin(args: &Import) -> anyhow::Result<()> {
+    let folder = args.dir.join("log");
+    let entries = std::fs::read_dir(&folder).into_iter().flatten();
+    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        let records = ["log.json", "imported.json"].map(|file| std::fs::read(path.join(file)));
+        let origins = records.into_iter().filter_map(|record| {
+            let record: serde_json::Value = serde_json::from_slice(&record.ok()?).ok()?;
+            record["origin"].as_str().map(str::to_owned)
+        });
+        let taken = origins.into_iter().any(|origin| origin == args.origin);
+        ensure!(
+            !taken || path == folder.join(&args.name),
+            "{} holds the log {:?} already",
+            path.display(),
+            args.origin
+        );
+    }
+    Ok(())
 }
 
 /// The section, refused before anything is copied when no log could have it.
