@@ -35,10 +35,14 @@ impl Cost {
         let signature = match algorithm {
             Some(Algorithm::EcdsaP256Sha256) => 45,
             Some(Algorithm::Ed25519 | Algorithm::Ed25519Ph) => 60,
-            Some(Algorithm::RsaPkcs1 { bits: 0..=2048, .. }) => 20,
+            Some(Algorithm::RsaPkcs1 { bits: 1..=2048, .. }) => 20,
             Some(Algorithm::RsaPkcs1 {
                 bits: 2049..=3072, ..
             }) => 40,
+            // Twice what it takes, so that the largest keys wait among the dear.
+            Some(Algorithm::RsaPkcs1 {
+                bits: 3073..=4096, ..
+            }) => 140,
             Some(Algorithm::EcdsaP384Sha384) => 580,
             _ => 1000,
         };
