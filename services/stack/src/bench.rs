@@ -110,8 +110,12 @@ fn line(out: &mut impl Write, row: &BenchRow) -> std::io::Result<()> {
     )?;
     writeln!(
         out,
-        "    under load: sync p50 {:.2} p99 {:.2}, queue p50 {:.2} p99 {:.2}, files behind p99 {:.0}",
-        row.sync_p50_ms, row.sync_p99_ms, row.queue_p50_ms, row.queue_p99_ms, row.lag_p99_ms
+        "    under load: sync p50 {} p99 {}, queue p50 {} p99 {}, files behind p99 {}",
+        figure(row.sync_p50_ms),
+        figure(row.sync_p99_ms),
+        figure(row.queue_p50_ms),
+        figure(row.queue_p99_ms),
+        figure(row.lag_p99_ms)
     )?;
     writeln!(
         out,
@@ -119,6 +123,15 @@ fn line(out: &mut impl Write, row: &BenchRow) -> std::io::Result<()> {
         row.batch_mean, row.batch_p50, row.batch_p99
     )?;
     out.flush()
+}
+
+/// Two decimals, or a word where nothing was observed: the files of a short run may all be written after it.
+fn figure(value: f64) -> String {
+    if value.is_nan() {
+        "unknown".to_owned()
+    } else {
+        format!("{value:.2}")
+    }
 }
 
 fn spread(out: &mut impl Write, what: &str, spread: &Percentiles) -> std::io::Result<()> {
