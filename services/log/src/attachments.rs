@@ -31,11 +31,9 @@ pub(crate) fn path(bundle: u64) -> String {
     format!("{FOLDER}/{}", tile.trim_start_matches("tile/data/"))
 }
 
-/// The content of a bundle's file; `None` when none of its entries has an attachment.
-pub(crate) fn encode(bundle: u64, leaves: &[StoredLeaf]) -> Option<Vec<u8>> {
-    if leaves.iter().all(|leaf| leaf.attachment.is_empty()) {
-        return None;
-    }
+/// The content of a bundle's file. Entries without an attachment (of a log from before there were any, or taken from a
+/// mirror, which has none) are in it too: a file that is not there was lost.
+pub(crate) fn encode(bundle: u64, leaves: &[StoredLeaf]) -> Vec<u8> {
     let mut out = MAGIC.to_le_bytes().to_vec();
     out.extend(bundle.to_le_bytes());
     out.extend((leaves.len() as u16).to_le_bytes());
@@ -45,7 +43,7 @@ pub(crate) fn encode(bundle: u64, leaves: &[StoredLeaf]) -> Option<Vec<u8>> {
     }
     let checksum = crc32c::crc32c(&out);
     out.extend(checksum.to_le_bytes());
-    Some(out)
+    out
 }
 
 /// Reads the content of a bundle's file. `None` for anything that [`encode`] did not make for this bundle.
@@ -91,8 +89,8 @@ pub(crate) fn read(disk: &dyn Disk, bundle: u64) -> Result<Option<Vec<Bytes>>, E
     }
 }
 
-/// What is wrong with the attachments of a full bundle of a certificate log; `None` when every entry from `from` on has a
-/// signature of its SCT under the log's key. Where `from` is `None`, nothing is known of what there should be.
+/// What is wrong with the attachments of a full bundle of a certificate log; `None` when each is a signature of its
+/// entry's SCT under the log's key. From the entry `from` on every bundle has a file; where it is `None`, nothing is known.
 pub(crate) fn problem(
     disk: &dyn Disk,
     key: &NoteKey,
@@ -123,8 +121,7 @@ pub(crate) fn problem(
     for (index, (leaf, attachment)) in
         (bundle << TILE_HEIGHT..).zip(leaves.iter().zip(&attachments))
     {
-        let absent = attachment.is_empty() && from.is_none_or(|from| index < from);
-        if !absent && !is_promise(key, leaf, attachment) {
+        if !attachment.is_empty() && !is_promise(key, leaf, attachment) {
             return Ok(Some(format!(
                 "the signature of entry {index} is not its own"
             )));
@@ -167,19 +164,14 @@ mod tests {
         assert_eq!(path(1_234_067), "attachments/x001/x234/067");
     }
 
-    #[test]
-    fn entries_without_attachments_have_no_file() {
-        assert_eq!(encode(3, &leaves(&[vec![], vec![]])), None);
-    }
-
     proptest! {
         #[test]
         fn attachments_survive_and_any_flipped_bit_is_found(
-            attachments in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..80), 1..256),
+            attachments in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..80), 0..256),
             at in any::<prop::sample::Index>(),
             bit in 0u8..8,
         ) {
-            let bytes = encode(7, &leaves(&attachments)).unwrap();
+            let bytes = encode(7, &leaves(&attachments));
             let read = decode(7, &bytes.clone().into()).unwrap();
             prop_assert_eq!(read, attachments);
             prop_assert_eq!(decode(8, &bytes.clone().into()), None, "another bundle's file");

@@ -22,6 +22,8 @@ use crate::wal::Segments;
 
 /// How long the publisher waits after a full disk before it tries again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// The longest the sequencer waits for a round before it looks again.
+const ROOM_PAUSE: Duration = Duration::from_millis(100);
 /// Tile levels that a 64-bit tree size can have.
 const LEVELS: u8 = 8;
 /// The public checkpoint's file.
@@ -48,6 +50,8 @@ pub(crate) struct Publisher {
     compactor: Compactor,
     state: Mutex<State>,
     changed: Condvar,
+    /// A round ended, well or badly.
+    ended: Condvar,
     /// Tree size of the public checkpoint.
     published: watch::Sender<u64>,
 }
@@ -86,6 +90,7 @@ impl Publisher {
             compactor,
             state,
             changed: Condvar::new(),
+            ended: Condvar::new(),
             published,
         }
     }
@@ -116,10 +121,10 @@ impl Publisher {
 
     /// Refuses further entries while too much waits for its file.
     pub(crate) fn backlog(&self) -> Option<Error> {
-        let waiting = self.tree.overlay_weight();
-        if waiting <= self.options.backlog_bytes {
+        if !self.backlog_exceeded() {
             return None;
         }
+        let waiting = self.tree.overlay_weight();
         Some(if self.state().full {
             Error::StorageFull
         } else {
@@ -128,6 +133,24 @@ impl Publisher {
                 bytes: waiting,
             }
         })
+    }
+
+    /// Waits while too much waits for its file and the next round may change that. Entries gather in the queue meanwhile,
+    /// whose bounds are what writers are refused by: files that are slower than the write-ahead log slow writers down, and do
+    /// not fail the batches that happen to be next.
+    pub(crate) fn await_room(&self) {
+        let mut state = self.state();
+        while self.backlog_exceeded() && !state.full && !state.draining && !self.intake.is_stopped()
+        {
+            state.dirty = true;
+            self.changed.notify_one();
+            let waited = self.ended.wait_timeout(state, ROOM_PAUSE);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn backlog_exceeded(&self) -> bool {
+        self.tree.overlay_weight() > self.options.backlog_bytes
     }
 
     /// Works until drained. A failure other than a full disk or a database that does not answer stops the log.
@@ -155,6 +178,7 @@ impl Publisher {
                     (state.full, state.dirty) = (true, true);
                     state.since = since.or(state.since);
                     drop(state);
+                    self.ended.notify_all();
                     if !draining {
                         std::thread::sleep(RETRY_PAUSE);
                     }
@@ -164,10 +188,12 @@ impl Publisher {
                     break;
                 }
             }
+            self.ended.notify_all();
             if draining || self.intake.is_stopped() {
                 break;
             }
         }
+        self.ended.notify_all();
         head.close();
     }
 
@@ -212,13 +238,15 @@ impl Publisher {
                 self.partial_files_at(shown.size)?
             });
         }
-        let attached = overlay.bundles.iter().filter_map(|(bundle, leaves)| {
-            Some((
-                attachments::path(*bundle),
-                attachments::encode(*bundle, leaves)?,
-            ))
-        });
-        files.extend(attached);
+        if self.tree.kind.max_attachment_bytes() > 0 {
+            let attached = overlay.bundles.iter().map(|(bundle, leaves)| {
+                (
+                    attachments::path(*bundle),
+                    attachments::encode(*bundle, leaves),
+                )
+            });
+            files.extend(attached);
+        }
         self.put(&files)?;
         self.put(&[(CHECKPOINT_FILE.to_owned(), shown.note.to_vec())])?;
         let published = (snapshot.size() >> TILE_HEIGHT) << TILE_HEIGHT;

@@ -67,10 +67,12 @@ impl Draft {
 impl Sequencer {
     /// Works until the intake ends.
     pub(crate) fn run(mut self) {
-        while let Some(work) = self.intake.next_work() {
-            match work {
-                Work::Batch(batch) => self.process(batch),
-                Work::Freeze => self.freeze(),
+        loop {
+            self.publisher.await_room();
+            match self.intake.next_work() {
+                Some(Work::Batch(batch)) => self.process(batch),
+                Some(Work::Freeze) => self.freeze(),
+                None => break,
             }
         }
     }

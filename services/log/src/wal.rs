@@ -380,6 +380,40 @@ impl Front {
     }
 }
 
+/// The newest sound frame of a write-ahead log that need not be sound before it, and whether it is known to be the
+/// last one: nothing behind it, and no later segment, looks like a frame that came after.
+pub(crate) fn newest(disk: &dyn Disk, key: ChecksumKey) -> Result<Option<(Frame, bool)>, Error> {
+    let mut newest: Option<(Frame, bool)> = None;
+    let names = disk.list(FOLDER);
+    for name in names.map_err(|error| Error::disk("listing", FOLDER, error))? {
+        let path = format!("{FOLDER}/{name}");
+        let bytes = disk.open_segment(&path).and_then(|segment| segment.read());
+        let bytes = bytes.map_err(|error| Error::disk("reading", &path, error))?;
+        // A damaged frame, or one that was torn, begins like any other.
+        let torn = |at: usize| {
+            let rest = bytes.get(at..).unwrap_or_default();
+            rest.starts_with(&MAGIC.to_le_bytes()) && Frame::decode(rest, key).is_none()
+        };
+        let before = newest.as_ref().map_or(0, |(frame, _)| frame.seq);
+        for at in (0..bytes.len()).step_by(FRAME_ALIGNMENT) {
+            let Some((frame, len)) = Frame::decode(&bytes[at..], key) else {
+                continue;
+            };
+            if newest
+                .as_ref()
+                .is_none_or(|(known, _)| known.seq < frame.seq)
+            {
+                newest = Some((frame, !torn(at + len)));
+            }
+        }
+        let own = newest.as_ref().is_some_and(|(frame, _)| frame.seq > before);
+        if let Some((_, last)) = newest.as_mut().filter(|_| !own && torn(0)) {
+            *last = false;
+        }
+    }
+    Ok(newest)
+}
+
 /// Whether a sound frame begins in these bytes of a segment.
 pub(crate) fn has_frames(segment: &[u8], key: ChecksumKey) -> bool {
     Frame::decode(segment, key).is_some()
@@ -1078,14 +1112,21 @@ mod tests {
         #[test]
         fn a_frame_survives_and_any_flipped_bit_is_found(
             leaves in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..20),
+            attached in any::<bool>(),
+            frozen in any::<bool>(),
             at in any::<usize>(),
             bit in 0u8..8,
         ) {
             let leaves: Vec<&[u8]> = leaves.iter().map(Vec::as_slice).collect();
-            let frame = frame(7, 3, &leaves);
+            let mut frame = frame(7, 3, &leaves);
+            frame.frozen = frozen;
+            if attached {
+                let attachment = |leaf: &&[u8]| Bytes::copy_from_slice(&leaf[..leaf.len() / 3]);
+                frame.attachments = leaves.iter().map(attachment).collect();
+            }
             let mut bytes = frame.encode(KEY);
             prop_assert_eq!(bytes.len() % FRAME_ALIGNMENT, 0);
-            let payload = leaves.iter().map(|leaf| leaf.len() + LEAF_PREFIX_BYTES).sum();
+            let payload = frame.payload_len();
             prop_assert_eq!(bytes.len(), frame_bytes(frame.note.len(), payload));
             prop_assert_eq!(Frame::decode(&bytes, KEY), Some((frame.clone(), bytes.len())));
             let covered = HEADER_BYTES + frame.note.len() + payload + CRC_BYTES;

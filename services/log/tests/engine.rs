@@ -955,6 +955,8 @@ struct Faults {
     full_files: AtomicBool,
     /// Files cannot be written at all.
     fail_files: AtomicBool,
+    /// Each time files are written, it takes a while.
+    slow_files: AtomicBool,
     held: Mutex<bool>,
     released: Condvar,
 }
@@ -1047,6 +1049,9 @@ impl Disk for FaultyDisk {
         Faults::full(&self.faults.full_files)?;
         if self.faults.fail_files.load(Ordering::SeqCst) {
             return Err(io::Error::other("input/output error"));
+        }
+        if self.faults.slow_files.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(30));
         }
         self.inner.put(files)?;
         Faults::full(&self.faults.full_folders).inspect_err(|_| {
@@ -1292,23 +1297,27 @@ async fn files_that_fail_stop_the_log_and_a_restart_makes_them() {
     let fixture = Fixture::new(Kind::Rekor);
     let (disk, faults) = fixture.faulty();
     let log = fixture.open_on(disk).await;
-    let kept = log.submit(body(0)).await.unwrap();
+    let mut receipts = vec![log.submit(body(0)).await.unwrap()];
     Faults::set(&faults.fail_files, true);
-    let last = log.submit(body(1)).await.unwrap();
-    let mut fatal = log.fatal();
-    fatal.wait_for(Option::is_some).await.unwrap();
-    let refused = log.submit(body(2)).await.unwrap_err();
+    let refused = loop {
+        match log.submit(body(receipts.len() as u64)).await {
+            Ok(receipt) => receipts.push(receipt),
+            Err(refused) => break refused,
+        }
+    };
     assert!(matches!(refused, Error::Stopped { .. }), "{refused}");
+    assert!(log.fatal().borrow().is_some());
     log.shutdown().await;
     Faults::set(&faults.fail_files, false);
     let log = fixture.open().await;
-    for receipt in [&kept, &last] {
+    for receipt in &receipts {
         fixture.audit_later(&log, receipt).await;
     }
+    let size = log.tree_head().size;
     log.shutdown().await;
     fixture.audit_files();
     let file = fixture.checkpoint(&std::fs::read(fixture.path("public/checkpoint")).unwrap());
-    assert_eq!(file.size, 2);
+    assert_eq!(file.size, size);
 }
 
 /// R5: the lock may fail to keep a second writer out (a copied folder, a network file system); the head does not.
@@ -1472,6 +1481,23 @@ async fn files_that_cannot_be_written_hold_up_receipts_only_when_too_many_wait()
     log.submit(body(5000)).await.unwrap();
     audit_tree(&fixture, &log).await;
     log.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_are_slow_slow_writers_down_and_refuse_nobody() {
+    let mut fixture = Fixture::new(Kind::Rekor);
+    fixture.options.backlog_bytes = 200_000;
+    let (disk, faults) = fixture.faulty();
+    let log = fixture.open_on(disk).await;
+    Faults::set(&faults.slow_files, true);
+    let large = |number: u64| BodyLeaf::new(format!("{number:>10}").repeat(100)).unwrap();
+    // Many times of what may wait for its file.
+    let outcomes = join_all((0..3000).map(|number| log.submit(large(number)))).await;
+    for receipt in outcomes {
+        fixture.audit(&receipt.unwrap());
+    }
+    log.shutdown().await;
+    fixture.audit_files();
 }
 
 #[tokio::test(flavor = "multi_thread")]
