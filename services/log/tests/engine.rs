@@ -1306,7 +1306,7 @@ async fn files_that_fail_stop_the_log_and_a_restart_makes_them() {
         }
     };
     assert!(matches!(refused, Error::Stopped { .. }), "{refused}");
-    assert!(log.fatal().borrow().is_some());
+    log.fatal().wait_for(Option::is_some).await.unwrap();
     log.shutdown().await;
     Faults::set(&faults.fail_files, false);
     let log = fixture.open().await;
