@@ -192,6 +192,14 @@ impl LogService {
         self.freeze_configured().await
     }
 
+    /// `Err` while the log would refuse entries for a reason of its own, whether it is open to them or not.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLog`], or that reason.
+    pub fn condition(&self, name: &str) -> Result<(), Error> {
+        self.shard(name)?.log.condition()
+    }
+
     /// Lets a staged log take entries from `from` on, Unix seconds.
     ///
     /// # Errors
@@ -546,9 +554,14 @@ impl Planned {
 
     /// Asks outside memory before the log is given an entry, and keeps an eye on its folder.
     async fn watch(&self, log: &Log, ground: &Ground) -> Result<(), Error> {
-        if !place::is_same(&self.dir)? {
-            tracing::warn!(log = self.config.name, "{COPIED}");
-            log.notes().set(Topic::Place, Some(COPIED.to_owned()));
+        match place::is_same(&self.dir) {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::warn!(log = self.config.name, "{COPIED}");
+                log.notes().set(Topic::Place, Some(COPIED.to_owned()));
+            }
+            // A hint is no reason not to start, on a full disk for example.
+            Err(error) => tracing::warn!(log = self.config.name, %error, "its place is not known"),
         }
         let memories = self.config.memories(&ground.state)?;
         let guard = Guard::new(self.config.guard, memories, Accepted::read(&self.dir)?);

@@ -21,6 +21,10 @@ use crate::log_sections;
 /// Where the logs are controlled, below the instance's directory: a folder that only its owner enters.
 pub(crate) const LOG_SOCKET: &str = "log/control.sock";
 
+/// How often and after which pause a log is looked at that is not well: five seconds in all.
+const PATIENCE: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// The authority of the process, which sends its certificates to one of the logs.
 #[derive(Debug)]
 pub(crate) struct Certificates {
@@ -135,6 +139,20 @@ impl Control {
         named.next().map(|shard| self.to_wire(shard))
     }
 
+    /// Nobody is sent to a log that could not take their entries. One that was opened a moment ago may still wait for its
+    /// witnesses.
+    async fn require_well(&self, name: &str) -> Result<(), Status> {
+        let mut condition = self.logs.condition(name);
+        for _ in 0..PATIENCE {
+            if condition.is_ok() {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+            condition = self.logs.condition(name);
+        }
+        condition.map_err(|error| refuse(format!("{name} could not take entries: {error}")))
+    }
+
     fn certificates_go_to(&self) -> Option<String> {
         let certificates = self.certificates.as_ref()?;
         let held = certificates.lock().unwrap_or_else(PoisonError::into_inner);
@@ -199,6 +217,7 @@ impl LogControl for Control {
     async fn accept_from(&self, request: Request<wire::AcceptFromRequest>) -> Answer<wire::Shard> {
         let wire::AcceptFromRequest { name, from } = request.into_inner();
         self.shard(&name)?;
+        self.require_well(&name).await?;
         // On disk first: what takes entries now takes them after a restart.
         let keys = [
             ("staged", "false".to_owned()),
