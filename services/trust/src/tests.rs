@@ -37,6 +37,8 @@ use crate::documents::{document, guard};
 use crate::repository::Repository;
 use crate::*;
 
+mod succession;
+
 const START: i64 = 1_800_000_000;
 const DAY: i64 = 86_400;
 
