@@ -362,6 +362,9 @@ impl Log {
     /// Takes no more entries, ever: what is queued is written, then a last frame without entries whose checkpoint says
     /// that the log is frozen (in a signature log; a certificate log's checkpoint cannot say it). Reads go on. Idempotent.
     ///
+    /// The head that is given is the one that is shown: where witnesses are asked first, that is the frozen checkpoint only
+    /// when they have cosigned it.
+    ///
     /// # Errors
     /// [`Error::StorageFull`], [`Error::Signer`] and [`Error::ClockBehind`]: the log is not frozen and goes on.
     pub async fn freeze(&self) -> Result<TreeHead, Error> {
