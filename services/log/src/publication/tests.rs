@@ -3,6 +3,8 @@ use std::sync::Mutex;
 use futures::future::join_all;
 use sealwright_crypto::{KeyType, MemorySigner, PrivateKey};
 use sealwright_host::clock::ManualClock;
+use sealwright_host::{Reason, ServiceError};
+use sealwright_tlog::tile::TileId;
 use sealwright_tlog::{SignatureKind, cosignature, verify_consistency, verify_inclusion};
 use tempfile::TempDir;
 use tokio::sync::Notify;
@@ -10,6 +12,7 @@ use tokio::sync::Notify;
 use super::*;
 use crate::cosign::Alarm;
 use crate::disk::FileDisk;
+use crate::reader::{EntryRef, Reader};
 use crate::{BodyLeaf, EngineOptions, EngineParts, Kind, Log, LogIdentity, Metrics};
 
 /// What the one witness of a test does.
@@ -294,6 +297,52 @@ async fn where_the_quorum_is_required_nothing_is_shown_without_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_see_nothing_beyond_what_is_shown() {
+    let (home, witness) = (
+        Home::new(),
+        Witness::new(WitnessMode::Required, Conduct::Cosigns),
+    );
+    let log = home.open(Some(&witness)).await.unwrap();
+    let seen = submit(&log, 0).await;
+    witness.now(Conduct::Away);
+    log.submit(leaf(1)).await.unwrap_err();
+    assert_eq!(log.inner.tree.snapshot().size(), 2, "it is logged");
+    let stored = log.stored(1).await.unwrap();
+    let hash = Kind::Rekor.facts(&stored).unwrap().leaf_hash;
+    let reader = Reader::of(&log);
+    assert_eq!(reader.head().size, 1);
+    let tile = |path: &str| TileId::parse(path).unwrap();
+    let unseen = [
+        reader.entry(EntryRef::Index(1)).await.err(),
+        reader.entry(EntryRef::LeafHash(hash)).await.err(),
+        reader.inclusion(EntryRef::Index(1), None).await.err(),
+        reader.inclusion(EntryRef::Index(0), Some(2)).await.err(),
+        reader.consistency(1, Some(2)).await.err(),
+        reader.consistency(2, None).await.err(),
+        reader.tlog_proof(EntryRef::Index(1)).await.err(),
+        reader.tile(tile("tile/0/000.p/2")).await.err(),
+        reader.tile(tile("tile/entries/000.p/2")).await.err(),
+    ];
+    for (position, refused) in unseen.iter().enumerate() {
+        let reason = refused.as_ref().map(ServiceError::reason);
+        assert_eq!(reason, Some(Reason::NotFound), "question {position}");
+    }
+    let first = reader.entry(EntryRef::Index(0)).await.unwrap();
+    assert_eq!((first.tree_size, first.checkpoint), (1, seen.checkpoint));
+    assert!(reader.tile(tile("tile/0/000.p/1")).await.is_ok());
+    // Once it is cosigned the same questions have answers.
+    witness.now(Conduct::Cosigns);
+    submit(&log, 1).await;
+    let reader = Reader::of(&log);
+    assert_eq!(
+        reader.entry(EntryRef::LeafHash(hash)).await.unwrap().index,
+        1
+    );
+    assert!(reader.tlog_proof(EntryRef::Index(1)).await.is_ok());
+    log.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn best_effort_goes_on_without_the_quorum_and_takes_it_when_it_is_back() {
     let (home, witness) = (
         Home::new(),
@@ -503,6 +552,25 @@ async fn a_log_that_had_no_witnesses_shows_what_it_showed_when_it_gets_some() {
     witness.now(Conduct::Cosigns);
     assert_eq!(submit(&log, 3).await.index, 3);
     log.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_the_witnesses_is_told_when_the_log_ends() {
+    let (home, witness) = (
+        Home::new(),
+        Witness::new(WitnessMode::Required, Conduct::Cosigns),
+    );
+    let log = home.open(Some(&witness)).await.unwrap();
+    submit(&log, 0).await;
+    witness.now(Conduct::Waits(Arc::new(Notify::new())));
+    let waiting = {
+        let log = log.clone();
+        tokio::spawn(async move { log.submit(leaf(1)).await })
+    };
+    eventually("it is durable", || log.inner.tree.snapshot().size() == 2).await;
+    log.shutdown().await;
+    let outcome = waiting.await.unwrap();
+    assert!(matches!(outcome, Err(Error::ShuttingDown)), "{outcome:?}");
 }
 
 #[test]
