@@ -115,17 +115,39 @@ async fn submit(
     try_join_all(submissions).await
 }
 
+/// The receipt must be for this very entry, and of an index near its number: those that are offered together may overtake
+/// each other.
+fn require(
+    number: u64,
+    receipt: &Receipt,
+    duplicate: bool,
+    leaf_bytes: usize,
+) -> anyhow::Result<()> {
+    let Receipt { index, stored, .. } = receipt;
+    ensure!(
+        receipt.duplicate == duplicate,
+        "entry {number} at index {index}: duplicate is {}",
+        receipt.duplicate
+    );
+    let own = format!("{number:>leaf_bytes$}");
+    ensure!(
+        stored.as_ref() == own.as_bytes(),
+        "entry {number} is answered with another one"
+    );
+    ensure!(
+        index.abs_diff(number) < AT_ONCE,
+        "entry {number} is at {index}"
+    );
+    Ok(())
+}
+
 async fn make(folder: &Path, entries: u64, leaf_bytes: usize) -> anyhow::Result<()> {
     let (log, begun) = (open(folder).await?, Instant::now());
     let mut most = 0;
     for first in (0..entries).step_by(AT_ONCE as usize) {
-        // One batch has the order in which it was offered, so that an entry's index is its number.
         let end = (first + AT_ONCE).min(entries);
         for (number, receipt) in submit(&log, first..end, leaf_bytes).await? {
-            ensure!(
-                (receipt.index, receipt.duplicate) == (number, false),
-                "{number}: {receipt:?}"
-            );
+            require(number, &receipt, false, leaf_bytes)?;
         }
         if first % (1024 * AT_ONCE) == 0 {
             most = most.max(memory_kib()?);
@@ -159,24 +181,18 @@ async fn check(folder: &Path, entries: u64, leaf_bytes: usize) -> anyhow::Result
     let old: Vec<u64> = spread.chain(blocks).collect();
     for part in old.chunks(64) {
         for (number, receipt) in submit(&log, part.iter().copied(), leaf_bytes).await? {
-            ensure!(
-                (receipt.index, receipt.duplicate) == (number, true),
-                "{number}: {receipt:?}"
-            );
+            require(number, &receipt, true, leaf_bytes)?;
         }
     }
     let each_us = begun.elapsed().as_secs_f64() * 1e6 / old.len() as f64;
     for first in (entries..entries + SAMPLE).step_by(AT_ONCE as usize) {
         let end = (first + AT_ONCE).min(entries + SAMPLE);
         for (number, receipt) in submit(&log, first..end, leaf_bytes).await? {
-            ensure!(
-                (receipt.index, receipt.duplicate) == (number, false),
-                "{number}: {receipt:?}"
-            );
+            require(number, &receipt, false, leaf_bytes)?;
         }
     }
     println!(
-        "opened at {entries} entries in {} ms with {} MiB; {} old entries were known at their index ({each_us:.0} us each), \
+        "opened at {entries} entries in {} ms with {} MiB; {} old entries were known ({each_us:.0} us each), \
          {SAMPLE} new ones were new; {} MiB then",
         started.as_millis(),
         at_start / 1024,

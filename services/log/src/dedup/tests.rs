@@ -7,9 +7,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::future::join_all;
 use sealwright_crypto::{KeyType, MemorySigner, PrivateKey, sha256};
 use sealwright_host::SharedClock;
 use sealwright_host::clock::ManualClock;
+use sealwright_tlog::ct::CtEntry;
 use sealwright_tlog::tile::{TileId, TileKind};
 use sealwright_tlog::{Hash, RightEdge};
 
@@ -22,7 +24,7 @@ use crate::disk::{Disk, FileDisk, Segment};
 use crate::error::Error;
 use crate::identity::LogIdentity;
 use crate::intake::{Intake, Limits, Offer};
-use crate::kind::{BodyLeaf, FinishedLeaf, Kind, Leaf};
+use crate::kind::{BodyLeaf, CertificateLeaf, FinishedLeaf, Kind, Leaf};
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::options::{EngineOptions, EngineParts};
@@ -403,7 +405,7 @@ fn whatever_became_runs_and_was_merged_is_found_at_its_index() {
     for (kind, mask) in [
         (Kind::Rekor, u64::MAX),
         (Kind::Ct, u64::MAX),
-        (Kind::Ct, 0xff),
+        (Kind::Ct, 0xfff),
     ] {
         let mut bench = Bench::new(kind, Keyed::colliding(SECRET, mask));
         let mut state = 1_u64;
@@ -532,14 +534,20 @@ fn reading_a_run_holds_nobody_up() {
 
 /// A real log with files in a folder.
 struct RealLog {
+    kind: Kind,
     folder: tempfile::TempDir,
     signer: Arc<MemorySigner>,
 }
 
 impl RealLog {
     fn new() -> Self {
-        let key = PrivateKey::generate(KeyType::Ed25519).unwrap();
+        Self::of(Kind::Rekor, KeyType::Ed25519)
+    }
+
+    fn of(kind: Kind, key_type: KeyType) -> Self {
+        let key = PrivateKey::generate(key_type).unwrap();
         Self {
+            kind,
             folder: tempfile::tempdir().unwrap(),
             signer: Arc::new(MemorySigner::new(key)),
         }
@@ -548,7 +556,7 @@ impl RealLog {
     async fn try_open(&self) -> Result<Log, Error> {
         let identity = LogIdentity {
             name: "test".into(),
-            kind: Kind::Rekor,
+            kind: self.kind,
             origin: "log.example".into(),
         };
         let options = EngineOptions {
@@ -588,7 +596,7 @@ fn body(number: u64) -> BodyLeaf {
 }
 
 async fn submit_all(log: &Log, numbers: impl Iterator<Item = u64>) -> Vec<(u64, bool)> {
-    let receipts = futures::future::join_all(numbers.map(|number| log.submit(body(number)))).await;
+    let receipts = join_all(numbers.map(|number| log.submit(body(number)))).await;
     let receipts = receipts.into_iter().map(Result::unwrap);
     receipts
         .map(|receipt| (receipt.index, receipt.duplicate))
@@ -680,6 +688,58 @@ async fn a_start_makes_again_what_is_missing_damaged_or_foreign() {
         let runs = fixture.runs();
         assert!(runs.iter().all(|name| name.ends_with(".run")), "{runs:?}");
         assert!(!fixture.path("dedup.idx").exists());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_are_known_by_identity_and_by_leaf_hash() {
+    let fixture = RealLog::of(Kind::Ct, KeyType::EcP256);
+    let certificate = |number: u64| {
+        let certificate = format!("certificate {number}").into_bytes();
+        CertificateLeaf::new(CtEntry::X509 { certificate }, Vec::new()).unwrap()
+    };
+    let size = 5 * UNIT + 10;
+    let log = fixture.open().await;
+    let receipts = join_all((0..size).map(|number| log.submit(certificate(number)))).await;
+    let receipts: Vec<_> = receipts.into_iter().map(Result::unwrap).collect();
+    log.shutdown().await;
+    for lost in [false, true] {
+        if lost {
+            std::fs::remove_dir_all(fixture.path(FOLDER)).unwrap();
+        }
+        let log = fixture.open().await;
+        for (number, first) in (0..).zip(&receipts).step_by(37) {
+            let again = log.submit(certificate(number)).await.unwrap();
+            assert!(again.duplicate);
+            assert_eq!(
+                (
+                    again.index,
+                    again.timestamp_ms,
+                    &again.stored,
+                    &again.attachment
+                ),
+                (
+                    first.index,
+                    first.timestamp_ms,
+                    &first.stored,
+                    &first.attachment
+                )
+            );
+            let found = log.find_leaf(&first.leaf_hash).await.unwrap();
+            assert_eq!(found, Some(first.index));
+        }
+        assert_eq!(log.find_leaf(&[7; 32]).await.unwrap(), None);
+        assert_eq!(log.tree_head().size, size);
+        log.shutdown().await;
+        let families = ["identity", "leaf"];
+        let runs = fixture.runs();
+        assert!(
+            families
+                .iter()
+                .all(|family| runs.iter().any(|name| name.starts_with(family)))
+        );
+        let report = crate::fsck(fixture.folder.path()).unwrap();
+        assert!(report.is_sound(), "{:?}", report.faults);
     }
 }
 
