@@ -7,7 +7,7 @@ use std::time::Duration;
 use sealwright_crypto::{Algorithm, MemorySigner, PrivateKey, PublicKey, Signer};
 use sealwright_host::config::{self, SecretRef};
 use sealwright_pki::{Certificate, parse_pem_chain};
-use sealwright_tlog::{NoteKey, WitnessPolicy};
+use sealwright_tlog::{Note, NoteKey, WitnessPolicy};
 use serde::de::IntoDeserializer as _;
 use serde::{Deserialize, Deserializer};
 use url::Url;
@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::guard::{GuardMode, Memory};
 use crate::identity::LogIdentity;
 use crate::kind::Kind;
-use crate::mirror::Mirror;
+use crate::mirror::{Mirror, Signed};
 use crate::options::EngineOptions;
 
 /// A spinning disk gives more than this, and a busy one can spare it.
@@ -341,6 +341,27 @@ impl LogConfig {
             mirror.map_err(|error| self.unusable(format!("mirrors: {error}")))
         });
         mirrors.collect()
+    }
+
+    /// Refuses a checkpoint that does not have the cosignatures without which this log would not have shown it.
+    ///
+    /// # Errors
+    /// As [`LogConfig::load_witness_policy`]; [`Error::Config`] when the quorum is missing, or a known witness's signature is
+    /// wrong.
+    pub fn require_cosigned(&self, folder: &Path, signed: &Signed) -> Result<(), Error> {
+        let Some(policy) = self.load_witness_policy(folder)? else {
+            return Ok(());
+        };
+        let judged = Note::parse(signed.note.as_bytes()).and_then(|note| policy.judge(&note));
+        let met = judged.map_err(|error| self.unusable(error))?.quorum_met;
+        if met || self.witness_mode != WitnessMode::Required {
+            return Ok(());
+        }
+        Err(self.unusable(format!(
+            "a checkpoint of {} entries lacks the cosignatures of {}, which witness_policy requires",
+            signed.checkpoint.size,
+            policy.quorum()
+        )))
     }
 
     /// Everybody who may remember the log; relative folders are looked up in `folder`.

@@ -13,14 +13,17 @@
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures::future::join_all;
 use sealwright_crypto::{Signer, sha256};
 use sealwright_host::SharedClock;
+use sealwright_tlog::hash::merkle_tree_hash;
 use sealwright_tlog::proof::{HashReader, Node, consistency_proof};
-use sealwright_tlog::tile::{TILE_HEIGHT, TileId, TileKind, locate, node_from_tile};
+use sealwright_tlog::tile::{
+    TILE_HEIGHT, TILE_WIDTH, TileId, TileKind, locate, node_from_tile, parse_tile,
+};
 use sealwright_tlog::{Checkpoint, Hash, Note, NoteKey, RightEdge, verify_consistency};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
@@ -90,6 +93,9 @@ pub struct Own {
     pub size: Option<u64>,
     /// Why it cannot.
     pub damage: Option<String>,
+    /// Entries up to the last frame of a write-ahead log that is damaged before it, where nothing came after that frame: what
+    /// has to be found to have everything.
+    pub last_frame: Option<u64>,
     /// It takes no entries.
     pub frozen: bool,
     /// What checkpoints in the folder say. Whatever is restored must extend them.
@@ -150,10 +156,14 @@ impl Inspection {
         larger.then_some(best)
     }
 
-    /// Somebody outside who says that the log had exactly `size` entries, when nobody knows of more.
-    pub fn voucher(&self, size: u64) -> Option<&str> {
+    /// Somebody who says that the log had exactly `size` entries, when nobody knows of more: one outside, or, in a
+    /// folder that is in its place and so not old, the last frame of a write-ahead log that is damaged before it.
+    pub fn voucher(&self, size: u64, in_place: bool) -> Option<&str> {
         if self.known() > size {
             return None;
+        }
+        if in_place && self.own.last_frame == Some(size) {
+            return Some("the last frame of its own write-ahead log");
         }
         let outside = self.remembered.iter().filter(|one| !one.own);
         let mut vouching = outside.filter(|one| one.signed().is_some() && one.size() == size);
@@ -180,6 +190,7 @@ struct Marker {
     /// The mirror's checkpoint.
     note: String,
     statements: Vec<Statement>,
+    last_frame: Option<u64>,
     /// Number and epoch of the last frame of the write-ahead log that is replaced.
     seq: u64,
     epoch: u64,
@@ -269,10 +280,10 @@ impl Restore {
     async fn look(&self) -> Result<Own, Error> {
         if let Some(marker) = self.marker()? {
             return Ok(Own {
-                size: None,
                 damage: Some("a restore was begun and did not end".to_owned()),
-                frozen: false,
+                last_frame: marker.last_frame,
                 statements: marker.statements,
+                ..Own::default()
             });
         }
         let (disk, dir, kind) = (self.disk.clone(), self.dir.clone(), self.kind);
@@ -297,6 +308,7 @@ impl Restore {
                     | Error::Forked { .. }),
                 ) => {
                     own.damage = Some(error.to_string());
+                    own.last_frame = last_frame(&*disk, &key, checksum)?;
                 }
                 Err(error) => return Err(error),
             }
@@ -318,7 +330,7 @@ impl Restore {
         let (mirror, kind) = (mirror.clone(), self.kind);
         let (checkpoint, statements) = (signed.checkpoint.clone(), own.statements.clone());
         let done = spawn_blocking(move || {
-            let tiles = MirrorTiles::new(&mirror, kind, checkpoint.size);
+            let tiles = MirrorTiles::new(&mirror, kind, &checkpoint)?;
             for statement in &statements {
                 if statement.size > checkpoint.size {
                     return Err(Error::MirrorInvalid {
@@ -397,17 +409,16 @@ impl Restore {
         if let Some(before) = &before {
             (seq, epoch) = (before.seq, before.epoch);
         } else {
-            let scanned = wal::scan(&*self.disk, self.checksum, |frame| {
+            // Of one that is damaged, what can be read counts.
+            if let Some((frame, _)) = wal::newest(&*self.disk, self.checksum)? {
                 (seq, epoch) = (frame.seq, frame.epoch);
-                Ok(())
-            });
-            // Of one that is damaged, what could be read counts.
-            drop(scanned);
+            }
         }
         let marker = Marker {
             mirror: mirror.name().to_owned(),
             note: signed.note.clone(),
             statements: own.statements.clone(),
+            last_frame: own.last_frame,
             seq,
             epoch,
             begun: before.map_or(now, |before| before.begun),
@@ -461,6 +472,15 @@ fn head_row(dir: &Path, origin: &str) -> Result<Option<HeadRow>, Error> {
     row
 }
 
+/// Where a damaged write-ahead log ends, when that can be told.
+fn last_frame(disk: &dyn Disk, key: &NoteKey, checksum: ChecksumKey) -> Result<Option<u64>, Error> {
+    let Some((frame, true)) = wal::newest(disk, checksum)? else {
+        return Ok(None);
+    };
+    let opened = Checkpoint::open(frame.note.as_bytes(), key.name(), std::slice::from_ref(key));
+    Ok(opened.ok().map(|opened| opened.checkpoint().size))
+}
+
 /// What signed checkpoints in the folder say: the last that the write-ahead log holds, the public one, the head's.
 fn statements(
     disk: &dyn Disk,
@@ -469,14 +489,9 @@ fn statements(
     row: Option<&Option<HeadRow>>,
 ) -> Vec<Statement> {
     let mut notes = Vec::new();
-    let mut last = None;
-    let scanned = wal::scan(disk, checksum, |frame| {
-        last = Some(frame.note);
-        Ok(())
-    });
-    // Of one that is damaged, what could be read counts: it was signed.
-    drop(scanned);
-    notes.extend(last.map(|note| ("the write-ahead log", note.into_bytes())));
+    // Of one that is damaged, what can be read counts: it was signed.
+    let newest = wal::newest(disk, checksum).ok().flatten();
+    notes.extend(newest.map(|(frame, _)| ("the write-ahead log", frame.note.into_bytes())));
     let public = disk.read(CHECKPOINT_FILE).ok().flatten();
     notes.extend(public.map(|note| (CHECKPOINT_FILE, note)));
     notes.extend(kept_note(disk).map(|note| (COSIGNED_FILE, note)));
@@ -491,36 +506,60 @@ fn statements(
     opened.collect()
 }
 
-/// Node hashes from a mirror's tiles, unverified: for proofs that are verified.
+/// Node hashes from a mirror's tiles, each tile led to the right edge, and the edge to the signed root: what cannot be proven
+/// with them is not in that tree.
 struct MirrorTiles<'a> {
     mirror: &'a Mirror,
     kind: Kind,
-    size: u64,
+    edge: RightEdge,
     kept: Mutex<HashMap<TileId, Vec<u8>>>,
 }
 
 impl<'a> MirrorTiles<'a> {
-    fn new(mirror: &'a Mirror, kind: Kind, size: u64) -> Self {
-        Self {
+    fn new(mirror: &'a Mirror, kind: Kind, checkpoint: &Checkpoint) -> Result<Self, Error> {
+        let edge = edge_from_mirror(mirror, kind, checkpoint.size)?;
+        if edge.root() != checkpoint.root {
+            let problem = "its tiles do not lead to its own checkpoint";
+            return Err(mirror.invalid("tile", problem));
+        }
+        Ok(Self {
             mirror,
             kind,
-            size,
+            edge,
             kept: Mutex::default(),
-        }
+        })
     }
 
-    fn tile(&self, id: TileId) -> Result<Vec<u8>, Error> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bytes) = kept.get(&id) {
+    fn tile(&self, level: u8, index: u64) -> Result<Vec<u8>, Error> {
+        let not_there = || Error::NotInTree(format!("tile {index} of level {level}"));
+        let id = TileId::in_tree(TileKind::Hashes(level), index, self.edge.size());
+        let id = id.ok_or_else(not_there)?;
+        if !id.is_full() {
+            let tile = self.edge.tile(level).ok_or_else(not_there)?;
+            return Ok(tile.bytes(id.width));
+        }
+        if let Some(bytes) = self.kept().get(&id) {
             return Ok(bytes.clone());
         }
+        let above = parse_tile(&self.tile(level + 1, index >> TILE_HEIGHT)?)?;
+        let expected = above.get((index % u64::from(TILE_WIDTH)) as usize);
         let bytes = self.mirror.tile_blocking(self.kind, id)?;
         let bytes = bytes.ok_or_else(|| self.mirror.invalid(&id.to_string(), "it is missing"))?;
+        let own = parse_tile(&bytes).unwrap_or_default();
+        if expected != Some(&merkle_tree_hash(&own)) {
+            let problem = "it does not lead to the signed root";
+            return Err(self.mirror.invalid(&id.to_string(), problem));
+        }
+        let mut kept = self.kept();
         if kept.len() >= KEPT_TILES {
             kept.clear();
         }
         kept.insert(id, bytes.clone());
         Ok(bytes)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, HashMap<TileId, Vec<u8>>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -530,16 +569,8 @@ impl HashReader for MirrorTiles<'_> {
     fn read(&self, nodes: &[Node]) -> Result<Vec<Hash>, Error> {
         let hashes = nodes.iter().map(|node| {
             let location = locate(*node);
-            let kind = TileKind::Hashes(location.level);
-            let id = TileId::in_tree(kind, location.index, self.size).ok_or_else(|| {
-                Error::NotInTree(format!(
-                    "tile {} of level {}",
-                    location.index, location.level
-                ))
-            })?;
-            let bytes = self.tile(id)?;
-            node_from_tile(location, &bytes)
-                .map_err(|error| self.mirror.invalid(&id.to_string(), error.to_string()))
+            let bytes = self.tile(location.level, location.index)?;
+            Ok(node_from_tile(location, &bytes)?)
         });
         hashes.collect()
     }

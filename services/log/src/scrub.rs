@@ -98,13 +98,15 @@ impl Scrub {
         if pass.next >= published >> TILE_HEIGHT {
             pass.complete = true;
             remember(pass, file);
-            tracing::info!(
-                log = log.identity().name,
-                bundles = pass.next,
-                damaged = pass.damaged,
-                repaired = pass.repaired,
-                "all files were checked"
-            );
+            if pass.next > 0 {
+                tracing::info!(
+                    log = log.identity().name,
+                    bundles = pass.next,
+                    damaged = pass.damaged,
+                    repaired = pass.repaired,
+                    "all files were checked"
+                );
+            }
             return;
         }
         match self.check(log, pass.next, published).await {

@@ -842,6 +842,37 @@ mod tests {
     }
 
     #[test]
+    fn the_last_of_damaged_frames_is_known_unless_something_came_after() {
+        let fixture = Fixture::new();
+        drop(fixture.write(1, 5, 100));
+        fixture.damage(1, 30);
+        assert!(fixture.scan().is_err());
+        let newest = || newest(&*fixture.disk, KEY).unwrap().unwrap();
+        assert_eq!((newest().0.seq, newest().1), (5, true));
+        // What was torn, or became wrong, may have been acknowledged.
+        fixture.damage(1, 4 * FRAME_ALIGNMENT as u64 + 30);
+        assert_eq!((newest().0.seq, newest().1), (4, false));
+    }
+
+    #[test]
+    fn a_copy_of_frames_ends_with_the_last_sound_one_and_misses_none() {
+        let fixture = Fixture::new();
+        drop(fixture.write(1, 5, 100));
+        let segment = fixture.disk.open_segment(&segment_path(1)).unwrap();
+        let bytes = segment.read().unwrap();
+        let front = Front::read(bytes.clone(), KEY, None).unwrap().unwrap();
+        assert_eq!((front.first_index, front.last), (0, (5, 5)));
+        assert_eq!(front.bytes.len(), 5 * FRAME_ALIGNMENT);
+        assert!(bytes.starts_with(&front.bytes));
+        let again = Front::read(bytes.clone(), KEY, Some((5, 5))).unwrap();
+        assert!(again.is_none(), "nothing newer");
+        let later = bytes[2 * FRAME_ALIGNMENT..].to_vec();
+        let following = Front::read(later.clone(), KEY, Some((2, 2))).unwrap();
+        assert_eq!(following.unwrap().last, (5, 5));
+        assert!(Front::read(later, KEY, Some((1, 1))).is_err(), "one is missing");
+    }
+
+    #[test]
     fn frames_of_the_first_version_are_read_and_followed() {
         let fixture = Fixture::new();
         drop(fixture.write(1, 3, 9000));

@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 use sealwright_log::{FsckOptions, Mirror, Report, fsck_with};
 
-use crate::logs_at_rest::{LogAtRest, chosen, logs};
+use crate::logs_at_rest::{LogAtRest, chosen, logs_as_found};
 use crate::place::{Place, Share};
 
 /// Progress is told about every so many entries.
@@ -45,7 +45,13 @@ pub(crate) enum Output {
 /// # Errors
 /// A directory that is no instance or is in use; a log with a fault.
 pub(crate) async fn fsck(args: Fsck, now: i64, out: &mut impl Write) -> anyhow::Result<()> {
-    let (kind, logs) = logs(&args.dir)?;
+    let (kind, logs, unconfigured) = logs_as_found(&args.dir)?;
+    if let Some(error) = unconfigured {
+        writeln!(
+            std::io::stderr(),
+            "the mirrors in the configuration are not asked: {error:#}"
+        )?;
+    }
     let _place = Place::open(&args.dir, kind, Share::Whole)?;
     let mut reports = Vec::new();
     for log in chosen(logs, args.log.as_deref())? {

@@ -51,10 +51,30 @@ pub(crate) fn logs(dir: &Path) -> anyhow::Result<(Kind, Vec<LogAtRest>)> {
     let kind = kind_of(dir)?.ok_or_else(|| Error::NoInstance {
         dir: dir.to_owned(),
     })?;
-    let mut logs = match kind {
+    let logs = match kind {
         Kind::Dev => Vec::new(),
         Kind::Production => configured(dir)?,
     };
+    Ok((kind, with_folders(logs, dir)?))
+}
+
+/// As [`logs`], for those who need no configuration: where it cannot be used (a backup without keys), the folders alone say
+/// which logs there are, and why is given.
+pub(crate) fn logs_as_found(
+    dir: &Path,
+) -> anyhow::Result<(Kind, Vec<LogAtRest>, Option<anyhow::Error>)> {
+    match logs(dir) {
+        Ok((kind, logs)) => Ok((kind, logs, None)),
+        Err(error) => {
+            let Some(kind) = kind_of(dir)? else {
+                return Err(error);
+            };
+            Ok((kind, with_folders(Vec::new(), dir)?, Some(error)))
+        }
+    }
+}
+
+fn with_folders(mut logs: Vec<LogAtRest>, dir: &Path) -> anyhow::Result<Vec<LogAtRest>> {
     // What lies there without a section, too: a log that is no more configured is still worth keeping.
     for folder in folders(&dir.join(LOG_STATE))? {
         let known = logs.iter().any(|log| log.dir == folder);
@@ -70,7 +90,7 @@ pub(crate) fn logs(dir: &Path) -> anyhow::Result<(Kind, Vec<LogAtRest>)> {
         }
     }
     logs.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok((kind, logs))
+    Ok(logs)
 }
 
 fn configured(dir: &Path) -> anyhow::Result<Vec<LogAtRest>> {

@@ -95,6 +95,7 @@ impl Job<'_> {
         let restore = Restore::open(&self.log.dir)?;
         let memories = self.memories(&restore)?;
         let alone = memories.is_empty();
+        let in_place = is_in_place(&self.log.dir) == Some(true);
         let inspection = restore.inspect(memories).await?;
         tell(&inspection, out)?;
         if self.args.i_accept_a_fork {
@@ -105,6 +106,9 @@ impl Job<'_> {
                 restore
                     .require_extension(mirror, signed, &inspection.own)
                     .await?;
+                if let Some((config, _)) = &self.log.section {
+                    config.require_cosigned(&self.args.dir, signed)?;
+                }
                 let size = signed.checkpoint.size;
                 if self.args.dry_run {
                     writeln!(
@@ -133,7 +137,7 @@ impl Job<'_> {
                 (size, false)
             }
         };
-        match inspection.voucher(size) {
+        match inspection.voucher(size, in_place) {
             Some(by) if !self.args.freeze => {
                 writeln!(
                     out,
@@ -143,7 +147,10 @@ impl Job<'_> {
                 self.freeze_again(restore, fetched && inspection.own.frozen, out)
                     .await
             }
-            _ => self.freeze(restore, &inspection, size, alone, out).await,
+            _ => {
+                self.freeze(restore, &inspection, size, (alone, in_place), out)
+                    .await
+            }
         }
     }
 
@@ -229,7 +236,7 @@ impl Job<'_> {
         restore: Restore,
         inspection: &Inspection,
         size: u64,
-        alone: bool,
+        (alone, in_place): (bool, bool),
         out: &mut impl Write,
     ) -> anyhow::Result<()> {
         let known = inspection.known();
@@ -246,14 +253,13 @@ impl Job<'_> {
             )?;
             return self.settle(&restore);
         }
-        let moved = is_in_place(&self.log.dir) != Some(true) || restore.unfinished()?.is_some();
         if !lost && !self.args.freeze {
             if silent > 0 {
                 bail!(
                     "{silent} who may remember more do not answer: try again when they do, or give the log up at {size} entries with --freeze"
                 );
             }
-            if !moved {
+            if in_place {
                 bail!(
                     "nobody outside can vouch for {size} entries, but the folder is where it was: if it was put back all the same (a snapshot of the \
                      disk), give the log up at this size with --freeze"
