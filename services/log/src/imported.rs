@@ -671,3 +671,6 @@ fn read(disk: &dyn Disk, path: &str) -> Result<Vec<u8>, Error> {
         .map_err(|error| Error::disk("reading", path, error))?;
     bytes.ok_or_else(|| Error::corrupt(path, "it is missing"))
 }
+
+#[cfg(test)]
+mod tests;
