@@ -250,7 +250,7 @@ async fn where_the_quorum_is_required_nothing_is_taken_before_it_was_there_once(
     let log = home.open(Some(&witness)).await.unwrap();
     let refused = log.submit(leaf(0)).await.unwrap_err();
     assert!(matches!(refused, Error::QuorumMissing { .. }), "{refused}");
-    assert_eq!(refused.reason(), sealwright_host::Reason::Unavailable);
+    assert_eq!(refused.reason(), Reason::Unavailable);
     assert!(log.condition().is_err() && log.inner.tree.snapshot().size() == 0);
     eventually("it says who is missing", || {
         let condition = log.witnessed().unwrap().1;

@@ -424,7 +424,8 @@ async fn grpc_lists_the_logs_and_refuses_what_is_no_question() {
     assert_eq!(first.public_key, key.public_key().spki_der());
     assert_eq!(first.tree_size, 1);
     let note = first.checkpoint.as_bytes();
-    Checkpoint::open(note, key.name(), &[key.clone()]).expect("signed by the key beside it");
+    Checkpoint::open(note, key.name(), std::slice::from_ref(&key))
+        .expect("signed by the key beside it");
 
     // Without a name the signature log is meant.
     let head = client.get_tree_head(log_wire::GetTreeHeadRequest::default());
