@@ -53,7 +53,8 @@ pub trait Disk: Debug + Send + Sync {
         self.put(&[(path.to_owned(), bytes)])
     }
 
-    /// Removes a file, or a folder with all it holds; it need not exist. Not durable.
+    /// Removes a file, or a folder with all it holds; it need not exist. A file's end is durable at return, so that of two
+    /// that are removed one after the other never the first alone comes back; a folder's is not.
     fn remove(&self, path: &str) -> io::Result<()>;
 
     /// Gives a file another name in the same folder. Durable at return.

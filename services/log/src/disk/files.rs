@@ -210,7 +210,10 @@ impl Disk for FileDisk {
                 self.known().retain(|folder| !folder.starts_with(&path));
                 self.system.remove_tree(&path)
             }
-            Some(Node::Other) => self.system.remove_file(&path),
+            Some(Node::Other) => self
+                .system
+                .remove_file(&path)
+                .and_then(|()| self.sync_folder_of(&path)),
         };
         removed.or_else(|error| {
             if error.kind() == ErrorKind::NotFound {
