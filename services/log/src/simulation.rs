@@ -15,9 +15,10 @@
 //! - I8 a refusal leaves nothing half-written: the log opens when what was broken is healed
 //!
 //! A history is data from a seed ([`history`]), so that it can be told again, and made short. [`mutant`] are engines that
-//! are broken on purpose, which the histories have to find. [`ending`] are disks that break their promises; [`found`] are
-//! bugs that were found so.
+//! are broken on purpose, which the histories have to find. [`ending`] and [`damage`] are disks that break their promises;
+//! [`found`] are bugs that were found so.
 
+mod damage;
 mod driver;
 mod ending;
 mod found;
@@ -27,3 +28,4 @@ mod machine;
 mod model;
 mod mutant;
 mod random;
+mod witness;

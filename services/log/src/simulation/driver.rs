@@ -21,9 +21,11 @@ use sealwright_tlog::{Hash, verify_consistency, verify_inclusion};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::machine::{Crash, Machine, SimulatedHead};
-use super::model::{Model, Outcome, violated};
+use super::model::{Model, Outcome, WITNESS, violated};
 use super::mutant::{Mutant, MutantDisk};
 use super::random::Random;
+use super::witness::Witness;
+use crate::cosign::Cosigner;
 use crate::disk::{Disk, FileDisk};
 use crate::error::Error;
 use crate::fsck::fsck_on;
@@ -36,6 +38,7 @@ use crate::metrics::Metrics;
 use crate::mirror::Mirror;
 use crate::open::Start;
 use crate::options::{EngineOptions, EngineParts};
+use crate::publication::Publication;
 use crate::sequencer::Sequencer;
 use crate::wal;
 
@@ -60,6 +63,8 @@ pub(super) struct Settings {
     pub(super) batch_entries: usize,
     /// Receipts are handed out when a witness outside has seen a checkpoint over their entry.
     pub(super) witness: bool,
+    /// The engine asks the witness itself, before it shows anything to anybody.
+    pub(super) cosigned: bool,
     pub(super) mutant: Option<Mutant>,
 }
 
@@ -153,6 +158,18 @@ impl Stage {
         self.runtime.handle().clone()
     }
 
+    /// Lets tasks go on as far as they can.
+    fn pump(&self) {
+        for _ in 0..6 {
+            self.runtime.block_on(async {
+                for _ in 0..4 {
+                    tokio::task::yield_now().await;
+                }
+            });
+            self.quiesce();
+        }
+    }
+
     /// Waits until everything that was given to the thread before is done.
     fn quiesce(&self) {
         let (done, wait) = mpsc::channel();
@@ -197,6 +214,7 @@ pub(super) struct Driver<'a> {
     pub(super) model: Model,
     clock: Arc<ManualClock>,
     metrics: Metrics,
+    witness: Witness,
     running: Option<Running>,
     made: bool,
     /// Entries are called by numbers, from 0.
@@ -217,10 +235,16 @@ impl<'a> Driver<'a> {
         Self {
             stage,
             machine: Machine::new(seed),
-            model: Model::new(settings.kind, key, settings.static_partials),
+            model: Model::new(
+                settings.kind,
+                key,
+                settings.static_partials,
+                settings.cosigned,
+            ),
             settings,
             clock: Arc::new(clock),
             metrics: Metrics::default(),
+            witness: Witness::new(),
             running: None,
             made: false,
             entries: 0,
@@ -244,7 +268,10 @@ impl<'a> Driver<'a> {
             signer: signer(self.settings.kind),
             clock,
             metrics: self.metrics.clone(),
-            cosigner: None,
+            cosigner: self.settings.cosigned.then(|| {
+                let witness: Arc<dyn Cosigner> = Arc::new(self.witness.clone());
+                witness
+            }),
         };
         let identity = LogIdentity {
             name: "simulated".into(),
@@ -263,8 +290,14 @@ impl<'a> Driver<'a> {
         let store = || -> Result<Box<dyn HeadStore>, Error> {
             Ok(Box::new(SimulatedHead(self.machine.clone())))
         };
-        let engine = start.run([7; 16], store)?;
+        let mut engine = start.run([7; 16], store)?;
+        let (cosigner, clock) = (engine.cosigner.take(), engine.clock.clone());
         let (log, sequencer, head, lock) = engine.into_parts();
+        if let Some((cosigner, slots)) = cosigner {
+            let _runtime = self.stage.runtime.enter();
+            let publication = Publication::start(cosigner, slots, &log.inner, clock);
+            let _ = log.inner.publication.set(publication);
+        }
         Ok(Running {
             log,
             sequencer,
@@ -290,9 +323,13 @@ impl<'a> Driver<'a> {
                     self.machine.light_fuse(u64::MAX);
                     self.running = Some(running);
                     self.made = true;
-                    return self.check_recovered(random);
+                    self.check_recovered(random)?;
+                    return self.greet(random);
                 }
-                Ok(_) => {}
+                Ok(running) => {
+                    self.running = Some(running);
+                    self.end();
+                }
                 Err(error) => {
                     let explained = troubled || !self.machine.is_on();
                     if !explained {
@@ -315,12 +352,21 @@ impl<'a> Driver<'a> {
             Ok(running) => {
                 self.running = Some(running);
                 self.made = true;
-                self.check_recovered(random)
+                self.check_recovered(random)?;
+                self.greet(random)
             }
             Err(error) => {
                 violated!("I8: the log does not open any more: {error}; before: {last:?}")
             }
         }
+    }
+
+    /// A log whose engine asks the witness takes nothing before it has answered; mostly it does at once.
+    fn greet(&mut self, random: &mut Random) -> Outcome {
+        if self.settings.cosigned && !random.one_in(4) {
+            return self.cosign();
+        }
+        Ok(())
     }
 
     fn running(&self) -> Outcome<&Running> {
@@ -337,7 +383,7 @@ impl<'a> Driver<'a> {
 
     /// Whether receipts wait for the witness.
     pub(super) fn witness_required(&self) -> bool {
-        self.settings.witness
+        self.settings.witness || self.settings.cosigned
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -372,14 +418,22 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// The engine's head is the model's.
+    /// The engine's tree is the model's, and what it shows is a part of it.
     fn check_head(&self, log: &Log) -> Outcome {
-        let head = log.tree_head();
-        if (head.size, head.root) != (self.model.size(), self.model.root_at(self.model.size())) {
+        let (snapshot, shown) = (log.inner.tree.snapshot(), log.tree_head());
+        if (snapshot.size(), snapshot.root)
+            != (self.model.size(), self.model.root_at(self.model.size()))
+        {
             violated!(
-                "the head is of {} entries with another root than that of the {} entries",
-                head.size,
+                "the tree is of {} entries with another root than that of the {} entries",
+                snapshot.size(),
                 self.model.size()
+            );
+        }
+        if shown.size > snapshot.size() || shown.root != self.model.root_at(shown.size) {
+            violated!(
+                "a tree of {} entries is shown, which is not the log's",
+                shown.size
             );
         }
         Ok(())
@@ -586,6 +640,9 @@ impl<'a> Driver<'a> {
 
     /// Shows the head to the witness, which remembers it for ever, and hands out the receipts that it covers.
     pub(super) fn witness(&mut self) -> Outcome {
+        if self.settings.cosigned {
+            return self.cosign();
+        }
         let Some(running) = &self.running else {
             return Ok(());
         };
@@ -600,7 +657,7 @@ impl<'a> Driver<'a> {
             }
             self.check_consistent(last.size, last.root, head.size, head.root)?;
         }
-        let seen = self.model.see(&head.checkpoint, "the witness")?;
+        let seen = self.model.see(&head.checkpoint, WITNESS)?;
         self.model.witness = Some(seen);
         self.model.witnessed = head.checkpoint;
         let Some(running) = &mut self.running else {
@@ -613,6 +670,32 @@ impl<'a> Driver<'a> {
         let out: Vec<(u64, Receipt)> = out;
         out.iter()
             .try_for_each(|(entry, receipt)| self.model.hand_out(*entry, receipt))
+    }
+
+    /// One round of the engine's own, to its end.
+    fn cosign(&mut self) -> Outcome {
+        self.stage.pump();
+        self.witness.open_gate();
+        self.stage.pump();
+        self.witness.close_gate();
+        if let Some(seen) = self.witness.seen()
+            && self.model.witnessed != seen.note
+        {
+            self.model.witness = Some(self.model.see(&seen.note, WITNESS)?);
+            self.model.witnessed = seen.note;
+            self.machine.count("rounds of the witness");
+        }
+        self.poll()
+    }
+
+    /// Ends the engine's own tasks, as the end of its process does.
+    fn end(&mut self) {
+        if let Some(running) = self.running.take()
+            && let Some(publication) = running.log.inner.publication.get()
+        {
+            self.stage.runtime.block_on(publication.stop());
+        }
+        self.stage.quiesce();
     }
 
     /// Freezes the log: what waits is written, and then nothing any more.
@@ -637,7 +720,6 @@ impl<'a> Driver<'a> {
         }
         match freezing.as_mut().poll(&mut context) {
             Poll::Ready(Ok(head)) => {
-                self.model.see(&head.checkpoint, "whoever froze the log")?;
                 self.model.frozen = true;
                 self.machine.count("logs frozen");
             }
@@ -712,8 +794,7 @@ impl<'a> Driver<'a> {
     /// Ends the process, or the machine.
     pub(super) fn crash(&mut self, crash: Crash) -> Outcome {
         self.model.look(&self.machine)?;
-        self.running = None;
-        self.stage.quiesce();
+        self.end();
         self.machine.restart(crash);
         self.model.look_again();
         self.model.look(&self.machine)
@@ -726,12 +807,12 @@ impl<'a> Driver<'a> {
         }
         while self.batch()? {}
         self.publish()?;
-        if self.settings.witness && self.machine.is_on() {
+        if self.machine.is_on() && (self.settings.witness || self.settings.cosigned) {
             self.witness()?;
+            self.publish()?;
         }
         self.model.look(&self.machine)?;
-        self.running = None;
-        self.stage.quiesce();
+        self.end();
         Ok(())
     }
 
@@ -744,8 +825,7 @@ impl<'a> Driver<'a> {
     }
 
     pub(super) fn drop_log(&mut self) {
-        self.running = None;
-        self.stage.quiesce();
+        self.end();
     }
 
     /// Whether outside memory, if there is any, says of an open log what it has to: that it is not the newest, or nothing.
@@ -763,6 +843,15 @@ impl<'a> Driver<'a> {
         // Of its own, so that the guard's repetition ends with it.
         let answer = Stage::new().runtime.block_on(guard.start(log));
         let size = log.inner.tree.snapshot().size();
+        if self.settings.cosigned && seen.size > size {
+            self.stage.pump();
+            self.witness.open_gate();
+            self.stage.pump();
+            match log.condition() {
+                Err(Error::WitnessAhead { .. }) => {}
+                other => violated!("I6: the witness knows more, and the log says {other:?}"),
+            }
+        }
         match answer {
             Err(Error::MirrorAhead { .. }) if seen.size > size => {
                 self.machine.count("losses that outside memory refused");

@@ -87,6 +87,11 @@ pub(super) fn judge(
     damage(driver, ending, backup, random);
     driver.clock_forward();
 
+    judge_open(driver, &format!("{ending:?}"))
+}
+
+/// Opens a log whose disk is not what it was: every receipt holds, or what is wrong is said.
+pub(super) fn judge_open(driver: &mut Driver<'_>, what: &str) -> Outcome {
     // What can be known here, before the log is asked.
     let public = driver.model.public_size(&driver.machine);
     let head = driver.machine.head().map_or(0, |row| row.size);
@@ -100,7 +105,7 @@ pub(super) fn judge(
     let size = log.inner.tree.snapshot().size();
     if size < public.max(head) {
         violated!(
-            "I6: {ending:?}: the log opened with {size} entries; its files know of {public}, its database of {head}"
+            "I6: {what}: the log opened with {size} entries; its files know of {public}, its database of {head}"
         );
     }
     let model = &driver.model;
@@ -141,7 +146,7 @@ pub(super) fn judge(
     driver.machine.count("damage found by reading");
     match driver.disk().and_then(fsck_on) {
         Ok(report) if report.is_sound() => {
-            violated!("I6: {ending:?}: an entry is not what it was, and fsck finds nothing")
+            violated!("I6: {what}: an entry is not what it was, and fsck finds nothing")
         }
         Ok(_) => Ok(()),
         Err(error) => require_named(&error),

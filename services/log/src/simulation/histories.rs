@@ -92,6 +92,41 @@ fn histories_keep_every_promise() {
     }
 }
 
+/// `SOAK_HISTORIES` of them, with seeds above those of every run; `SOAK_COUNTER` names a file with the next seed, so that
+/// it goes on where it was interrupted.
+#[test]
+#[ignore = "a long proof, run by `make soak`"]
+fn soak_of_histories() {
+    let count = environment("SOAK_HISTORIES").unwrap_or(100_000);
+    let counter = std::env::var("SOAK_COUNTER").ok();
+    let read = || {
+        std::fs::read_to_string(counter.as_deref()?)
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
+    };
+    let mut next: u64 = read().unwrap_or(HISTORIES);
+    let end = HISTORIES + count;
+    let mut total = BTreeMap::new();
+    let first = next;
+    while next < end {
+        let seeds: Vec<u64> = (next..end.min(next + 500)).collect();
+        match play_all(&seeds, None) {
+            Ok(tally) => tally
+                .into_iter()
+                .for_each(|(what, count)| *total.entry(what).or_default() += count),
+            Err(told) => panic!("{told}"),
+        }
+        next += seeds.len() as u64;
+        if let Some(counter) = &counter {
+            std::fs::write(counter, next.to_string()).expect("the counter can be written");
+        }
+    }
+    println!("seeds {first} to {}", end - 1);
+    print((end - first) as usize, &total);
+}
+
 #[test]
 fn engines_that_are_broken_on_purpose_are_found() {
     let stage = Stage::new();

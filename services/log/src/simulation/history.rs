@@ -71,13 +71,15 @@ impl History {
         };
         // Bundles must become full where segments are to be recycled; that costs time, and not every history needs it.
         let long = random.one_in(3);
+        let cosigned = random.one_in(4);
         let settings = Settings {
             kind,
             spare_segments: random.below(3) as usize,
             static_partials: !random.one_in(4),
             strict_files: random.one_in(5),
             batch_entries: random.pick(&[3, 20, 150]),
-            witness: random.one_in(2),
+            witness: !cosigned && random.one_in(2),
+            cosigned,
             mutant,
         };
         let ending = Ending::of(&mut random);
@@ -288,6 +290,7 @@ fn finish(driver: &mut Driver<'_>, random: &mut Random) -> Outcome {
     driver.close()?;
     driver.crash(Crash::PowerAndAll)?;
     driver.open(random)?;
+    driver.witness()?;
     // After the largest of all: duplicates of everything, and one more entry.
     let entries = driver.entries;
     let again: Vec<u64> = (0..entries.min(8)).map(|_| random.below(entries)).collect();

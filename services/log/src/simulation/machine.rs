@@ -600,6 +600,9 @@ impl System for Machine {
         let mut state = self.state();
         state.call()?;
         state.file(&name)?;
+        if name.starts_with("wal/") {
+            state.count("segments removed");
+        }
         state.change(Change::Gone(name));
         Ok(())
     }
@@ -633,6 +636,12 @@ impl System for Machine {
         state.require_folder(&to)?;
         if state.names.get(&to) == Some(&Entry::Folder) {
             return Err(ErrorKind::IsADirectory.into());
+        }
+        if from.starts_with("wal/") {
+            state.count("segments recycled");
+        }
+        if to.starts_with("dedup/") {
+            state.count("runs of known entries");
         }
         state.change(Change::Move(from, to, moved));
         Ok(())

@@ -28,6 +28,9 @@ macro_rules! violated {
 }
 pub(super) use violated;
 
+/// The name of the witness among those who see checkpoints.
+pub(super) const WITNESS: &str = "the witness";
+
 /// A leaf of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ModelLeaf {
@@ -65,14 +68,17 @@ pub(super) struct Model {
     pub(super) witnessed: Bytes,
     /// Somebody was told that the log is frozen.
     pub(super) frozen: bool,
-    last_time_ms: u64,
+    /// By index, when entries were sequenced.
+    times: BTreeMap<u64, u64>,
     static_partials: bool,
+    /// Nobody sees anything before the witness.
+    cosigned: bool,
     /// The public checkpoint whose tiles were compared last.
     compared: Option<Vec<u8>>,
 }
 
 impl Model {
-    pub(super) fn new(kind: Kind, key: NoteKey, static_partials: bool) -> Self {
+    pub(super) fn new(kind: Kind, key: NoteKey, static_partials: bool, cosigned: bool) -> Self {
         Self {
             kind,
             key,
@@ -85,8 +91,9 @@ impl Model {
             witness: None,
             witnessed: Bytes::new(),
             frozen: false,
-            last_time_ms: 0,
+            times: BTreeMap::new(),
             static_partials,
+            cosigned,
             compared: None,
         }
     }
@@ -188,6 +195,12 @@ impl Model {
         if root != self.root_at(size) {
             violated!("I2: {by} saw another tree of {size} entries than the log's");
         }
+        let witnessed = self.witness.as_ref().map_or(0, |seen| seen.size);
+        if self.cosigned && by != WITNESS && size > witnessed {
+            violated!(
+                "R2: {by} saw a checkpoint of {size} entries, the witness one of {witnessed}"
+            );
+        }
         self.seen.insert(size, root);
         Ok(checkpoint)
     }
@@ -224,10 +237,17 @@ impl Model {
             );
         }
         if let Some(time_ms) = receipt.timestamp_ms.filter(|_| !receipt.duplicate) {
-            if time_ms < self.last_time_ms {
-                violated!("time went back from {} to {time_ms}", self.last_time_ms);
+            let before = self.times.range(..receipt.index).next_back();
+            let after = self.times.range(receipt.index..).next();
+            if before.is_some_and(|(_, before)| *before > time_ms)
+                || after.is_some_and(|(_, after)| *after < time_ms)
+            {
+                violated!(
+                    "entry {} has the time {time_ms}, between {before:?} and {after:?}",
+                    receipt.index
+                );
             }
-            self.last_time_ms = time_ms;
+            self.times.insert(receipt.index, time_ms);
         }
         if self.kind == Kind::Ct && receipt.attachment.is_empty() {
             violated!(
