@@ -26,7 +26,8 @@ use sealwright_testkit::bundle_factory::{
 use sealwright_testkit::own_pki::{Leaf, Listed, Listing, OwnAuthority, URI_NAME};
 use sealwright_tlog::ct::{CtEntry, TileLeaf, leaf_index_extensions, tree_head_signature};
 use sealwright_tlog::entry::{Dsse, Entry, EntrySignature, HashedRekord, VerifierMaterial};
-use sealwright_tlog::{Checkpoint, Note, NoteKey, SignatureKind, TlogProof, tile};
+use sealwright_tlog::witness::{self, AddCheckpoint};
+use sealwright_tlog::{Checkpoint, Note, NoteKey, NoteSignature, SignatureKind, TlogProof, tile};
 use sealwright_tuf as tuf;
 use serde_json::{Value, json};
 
@@ -501,6 +502,7 @@ fn logs(world: &World, bundles: &[proto::Bundle]) -> Result<()> {
     let message = witness_key.message(note.text(), NOW.unsigned_abs() * 1000)?;
     let raw = witness.sign(Algorithm::Ed25519, &message)?;
     note.push(witness_key.signature(&raw, NOW.unsigned_abs() * 1000)?);
+    add_checkpoints(&signed, note.signatures().last().context("a cosignature")?)?;
     put("checkpoint", "cosigned.txt", note.to_string())?;
     offline_proofs(Note::parse(signed.as_bytes())?, note.clone())?;
     put("note", "cosigned.txt", note.to_string())?;
@@ -530,6 +532,25 @@ fn offline_proofs(signed: Note, cosigned: Note) -> Result<()> {
     put("tlog_proof", "cosigned-with-extra.txt", extra.to_string())?;
     let none = TlogProof::new(7, Vec::new(), signed)?.with_extra(Vec::new())?;
     put("tlog_proof", "no-hashes.txt", none.to_string())
+}
+
+/// Requests for the signed checkpoint, and what a witness answers.
+fn add_checkpoints(signed: &str, cosignature: &NoteSignature) -> Result<()> {
+    for (name, old_size, hashes) in [("first", 0, 0), ("later", 20_852_014, 4)] {
+        let request = AddCheckpoint {
+            old_size,
+            proof: vec![[9; 32]; hashes],
+            note: Note::parse(signed.as_bytes())?,
+        };
+        put(
+            "add_checkpoint",
+            &format!("{name}.txt"),
+            request.to_string(),
+        )?;
+    }
+    let answer = witness::cosignature_body(std::slice::from_ref(cosignature));
+    put("add_checkpoint", "answer.txt", answer)?;
+    put("add_checkpoint", "size.txt", witness::size_body(20_852_014))
 }
 
 /// Policies with the log and the witness of the notes, and one whose group needs strangers.

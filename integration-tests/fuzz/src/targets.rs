@@ -48,6 +48,7 @@ pub const ALL: &[Target] = &[
     lines::NOTE,
     lines::CHECKPOINT,
     lines::WITNESS_POLICY,
+    lines::ADD_CHECKPOINT,
     lines::TILE_PATH,
     lines::TLOG_PROOF,
     lines::TRACE_CONTEXT,

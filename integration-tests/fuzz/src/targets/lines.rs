@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use sealwright_host::config;
 use sealwright_host::telemetry::TraceContext;
 use sealwright_tlog::tile::{TileId, parse_level, parse_position};
+use sealwright_tlog::witness::{self, AddCheckpoint};
 use sealwright_tlog::{Checkpoint, Note, NoteKey, TlogProof, WitnessPolicy, cosignature};
 
 use super::{Target, outcome, text};
@@ -36,6 +37,22 @@ pub(super) const WITNESS_POLICY: Target = Target {
     cases: 8000,
     peak_factor: 64,
     check: witness_policy,
+};
+pub(super) const ADD_CHECKPOINT: Target = Target {
+    name: "add_checkpoint",
+    format: Format::Text,
+    dictionary: &[
+        "old ",
+        "0\n",
+        "\n\n",
+        "\u{2014} ",
+        "log.example.com",
+        "\r",
+        "=",
+    ],
+    cases: 8000,
+    peak_factor: 64,
+    check: add_checkpoint,
 };
 pub(super) const TILE_PATH: Target = Target {
     name: "tile_path",
@@ -201,6 +218,53 @@ fn witness_policy(input: &[u8]) -> String {
             policy.witnesses().len().min(3),
             judged.map(|judged| judged.quorum_met)
         )
+    })
+}
+
+/// One request, one encoding; nothing is cosigned that the log did not sign, and nothing smaller than what was seen.
+fn add_checkpoint(input: &[u8]) -> String {
+    let (logs, witnesses) = &*KEYS;
+    if let Some(witness) = witnesses.first() {
+        let note = Note::parse(SIGNED_NOTE.as_bytes()).expect("a note of the corpus");
+        let lines = witness::parse_cosignatures(input, &note, witness);
+        if let Ok(lines) = &lines {
+            assert!(
+                lines.iter().all(|line| note.signatures().contains(line)),
+                "a cosignature that nobody made"
+            );
+        }
+    }
+    if let Ok(size) = witness::parse_size_body(input) {
+        assert_eq!(
+            witness::size_body(size).as_bytes(),
+            input,
+            "one size, one text"
+        );
+    }
+    outcome(AddCheckpoint::parse(input), |request| {
+        assert_eq!(
+            request.to_string().as_bytes(),
+            input,
+            "one request, one encoding"
+        );
+        let known = logs.iter().any(|key| key.name() == request.origin());
+        let signed = request.authenticate(known.then_some(logs.as_slice()));
+        if let Ok(signed) = &signed {
+            assert!(
+                SIGNED.iter().any(|text| text == signed.note().text()),
+                "a text that nobody signed"
+            );
+            let seen = witness::Seen {
+                size: 7,
+                root: [7; 32],
+            };
+            if signed.extends(&seen).is_ok() {
+                assert!(signed.seen().size >= 7, "a smaller tree");
+            }
+            let first = signed.extends(&witness::Seen::nothing());
+            return format!("signed {}", crate::behaviour::of(&first));
+        }
+        crate::behaviour::of(&signed.map(drop))
     })
 }
 
