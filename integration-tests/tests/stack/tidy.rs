@@ -196,11 +196,12 @@ fn confined_dependencies_stay_in_their_rooms() {
     const CONFINED: &[(&str, &[&str])] = &[
         ("openidconnect", &["identity"]),
         ("rcgen", &["pki", "stack"]),
-        ("sqlx", &["host", "ca", "log", "trust", "tsa"]),
+        ("sqlx", &["host", "ca", "log", "trust", "tsa", "witness"]),
         (
             "tokio",
             &[
                 "ca", "cli", "host", "identity", "idp", "log", "sdk", "stack", "trust", "tsa",
+                "witness",
             ],
         ),
         ("ed25519-dalek", &["crypto"]),
