@@ -149,7 +149,7 @@ async fn make(folder: &Path, entries: u64, leaf_bytes: usize) -> anyhow::Result<
         for (number, receipt) in submit(&log, first..end, leaf_bytes).await? {
             require(number, &receipt, false, leaf_bytes)?;
         }
-        if first % (1024 * AT_ONCE) == 0 {
+        if first.is_multiple_of(1024 * AT_ONCE) {
             most = most.max(memory_kib()?);
         }
     }
