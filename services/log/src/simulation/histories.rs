@@ -124,7 +124,7 @@ fn soak_of_histories() {
         }
     }
     println!("seeds {first} to {}", end - 1);
-    print((end - first) as usize, &total);
+    print(end.saturating_sub(first) as usize, &total);
 }
 
 #[test]
