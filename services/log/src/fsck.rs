@@ -196,7 +196,17 @@ impl<'a> Fsck<'a> {
             ) => {
                 let file = self.file_of(&error);
                 if !report.faults.iter().any(|fault| fault.file == file) {
-                    report.fault(file, error.to_string());
+                    let problem = match error {
+                        // The file is named beside it.
+                        Error::Corrupt { problem, .. } => problem,
+                        other => other.to_string(),
+                    };
+                    let remedy = if file.starts_with("wal") {
+                        "; `sealwrightd restore` finds out whether the files have what it held"
+                    } else {
+                        ""
+                    };
+                    report.fault(file, format!("{problem}{remedy}"));
                 }
                 self.from_files(&mut report)?
             }
