@@ -100,6 +100,7 @@ fn configured(dir: &Path) -> anyhow::Result<Vec<LogAtRest>> {
         Ok(validated) => validated,
         Err(error) => match config::load(&file, Some(Role::Log)) {
             Ok(validated) => validated,
+            Err(_) if holds_another_role(&file) => return Ok(Vec::new()),
             Err(_) => return Err(error.into()),
         },
     };
@@ -120,6 +121,12 @@ fn configured(dir: &Path) -> anyhow::Result<Vec<LogAtRest>> {
         }
     });
     Ok(logs.collect())
+}
+
+/// Whether the configuration is that of a role without logs.
+fn holds_another_role(file: &Path) -> bool {
+    let mut others = [Role::Ca, Role::Tsa, Role::Trust, Role::Witness].into_iter();
+    others.any(|role| config::load(file, Some(role)).is_ok())
 }
 
 fn folders(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
