@@ -31,7 +31,7 @@ pub(crate) fn covered_by_names(disk: &dyn Disk) -> Result<u64, Error> {
 }
 
 /// The index of a tree. Makes runs again that are missing or damaged, which takes about as long as reading the leaf hashes
-/// of their entries: some 2 seconds for a million of a signature log.
+/// of their entries: 6 seconds for ten million of a signature log on two cores.
 ///
 /// Entries below `filed` are in synced tiles and bundles.
 pub(crate) fn open(tree: &Tree, keyed: Keyed, filed: u64) -> Result<Index, Error> {
