@@ -170,7 +170,7 @@ async fn logs_of_every_key_are_imported_and_prove_their_entries() {
     for (key_type, name) in [
         (KeyType::Rsa { bits: 2048 }, ORIGIN),
         (KeyType::Ed25519, "another.name.example"),
-        (KeyType::EcP384, ORIGIN),
+        (KeyType::EcP256, ORIGIN),
     ] {
         ed25519.sign_again(key_type, name, &extensions).await;
         let folder = tempfile::tempdir().unwrap();
