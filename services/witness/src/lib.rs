@@ -16,7 +16,7 @@ mod logs;
 mod metrics;
 mod state;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -132,12 +132,6 @@ impl Witness {
         api::router(self.shared.clone())
     }
 
-    /// The key in the form that a policy takes: `name+id+base64`.
-    #[must_use]
-    pub fn vkey(&self) -> String {
-        self.shared.key.to_vkey().unwrap_or_default()
-    }
-
     /// Readiness: the state answers, and the clock is not behind what was given out. Said beside that: no log is known,
     /// or a list of logs cannot be read.
     #[must_use]
@@ -171,12 +165,6 @@ impl Witness {
         self.shared.write_files().await;
         self.shared.state.close().await;
     }
-}
-
-/// Whether `folder` holds the state of a witness.
-#[must_use]
-pub fn is_made(folder: &Path) -> bool {
-    state::path(folder).exists()
 }
 
 impl Shared {
