@@ -241,7 +241,7 @@ impl<'a> Walk<'a> {
             }));
         }
         let id = TileId::full(TileKind::Hashes(level), index);
-        Ok(self.from_mirrors(id, |bytes| full(bytes, expected).is_some()))
+        Ok(self.on_mirrors(id, |bytes| full(bytes, expected).is_some()))
     }
 
     /// The hashes of a full tile as the files below it have them; fewer where they cannot be read.
@@ -338,7 +338,7 @@ impl<'a> Walk<'a> {
                 from: "the write-ahead log".into(),
             }));
         }
-        Ok(self.from_mirrors(id, right))
+        Ok(self.on_mirrors(id, right))
     }
 
     /// The leaves of a bundle as the frames of the write-ahead log have them; none where it does not hold them any more.
@@ -371,7 +371,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The first answer of a mirror that is right. What mirrors say otherwise is no concern of the one who repairs.
-    fn from_mirrors(&self, id: TileId, right: impl Fn(&[u8]) -> bool) -> Option<Right> {
+    fn on_mirrors(&self, id: TileId, right: impl Fn(&[u8]) -> bool) -> Option<Right> {
         let mirrors = self.sources.mirrors.iter().filter(|_| self.sources.repair);
         mirrors
             .filter_map(|mirror| {
@@ -470,7 +470,7 @@ impl<'a> Walk<'a> {
                     from: "the write-ahead log".into(),
                 })
             } else {
-                self.from_mirrors(id, |bytes| {
+                self.on_mirrors(id, |bytes| {
                     self.leaf_hashes(bytes).is_ok_and(|own| own == known)
                 })
             };

@@ -181,7 +181,7 @@ impl<'a> Fsck<'a> {
         };
         self.check_checkpoint(&mut report)?;
         if self.imported {
-            if let Some(trusted) = self.from_files(&mut report)? {
+            if let Some(trusted) = self.trust_files(&mut report)? {
                 self.walk(&trusted, progress, &mut report)?;
                 self.check_known_entries(&mut report)?;
             }
@@ -190,7 +190,7 @@ impl<'a> Fsck<'a> {
         // The same reading as at a start: write-ahead log, chain, roots, signatures, edge, public checkpoint.
         let read = recover::read(&self.disk, self.record.kind, &self.key, self.checksum, None);
         let trusted = match read {
-            Ok(recovered) => self.from_recovered(recovered, &mut report),
+            Ok(recovered) => self.trust_recovered(recovered, &mut report),
             Err(
                 error @ (Error::Corrupt { .. } | Error::RolledBack { .. } | Error::Forked { .. }),
             ) => {
@@ -208,7 +208,7 @@ impl<'a> Fsck<'a> {
                     };
                     report.fault(file, format!("{problem}{remedy}"));
                 }
-                self.from_files(&mut report)?
+                self.trust_files(&mut report)?
             }
             Err(error) => return Err(error),
         };
@@ -220,7 +220,7 @@ impl<'a> Fsck<'a> {
         Ok(report)
     }
 
-    fn from_recovered(&self, recovered: Recovered, report: &mut Report) -> Option<Trusted> {
+    fn trust_recovered(&self, recovered: Recovered, report: &mut Report) -> Option<Trusted> {
         let Some(snapshot) = recovered.snapshot else {
             let problem = match self.disk.list("wal") {
                 Ok(names) if !names.is_empty() => {
@@ -463,7 +463,7 @@ impl<'a> Fsck<'a> {
     /// Where the write-ahead log cannot be read: the edge of the tree that the public checkpoint vouches for, from its files.
     ///
     /// A bundle and the tile over it may contradict each other. Whichever choice leads to the signed root is the right one.
-    fn from_files(&self, report: &mut Report) -> Result<Option<Trusted>, Error> {
+    fn trust_files(&self, report: &mut Report) -> Result<Option<Trusted>, Error> {
         let Ok(Some(checkpoint)) = self.checkpoint() else {
             return Ok(None);
         };

@@ -121,7 +121,7 @@ impl Scrub {
             }
         }
         pass.next += 1;
-        if pass.next % REMEMBER == 0 {
+        if pass.next.is_multiple_of(REMEMBER) {
             remember(pass, file);
         }
     }
