@@ -719,7 +719,7 @@ impl<'a> Driver<'a> {
             running.sequencer.freeze();
         }
         match freezing.as_mut().poll(&mut context) {
-            Poll::Ready(Ok(head)) => {
+            Poll::Ready(Ok(_)) => {
                 self.model.frozen = true;
                 self.machine.count("logs frozen");
             }

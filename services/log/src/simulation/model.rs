@@ -255,14 +255,14 @@ impl Model {
                 receipt.index
             );
         }
-        if let Some(first) = self.by_entry.get(&entry).map(|at| &self.receipts[*at]) {
-            if (first.index, &first.attachment) != (receipt.index, &receipt.attachment) {
-                violated!(
-                    "I5: entry {} was promised again as {}, or with other bytes",
-                    first.index,
-                    receipt.index
-                );
-            }
+        if let Some(first) = self.by_entry.get(&entry).map(|at| &self.receipts[*at])
+            && (first.index, &first.attachment) != (receipt.index, &receipt.attachment)
+        {
+            violated!(
+                "I5: entry {} was promised again as {}, or with other bytes",
+                first.index,
+                receipt.index
+            );
         }
         self.by_entry.entry(entry).or_insert(self.receipts.len());
         self.receipts.push(Kept {
