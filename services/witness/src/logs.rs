@@ -126,7 +126,8 @@ impl KnownLogs {
                 .into_owned();
             let text = read_list(path).map_err(|error| format!("{name}: {error}"))?;
             for key in parse_list(&text).map_err(|what| format!("{name}, {what}"))? {
-                if !add(&key.name().to_owned(), key) {
+                let origin = key.name().to_owned();
+                if !add(&origin, key) {
                     return Err(format!("{name}: a log has more than {MAX_KEYS} keys"));
                 }
             }
