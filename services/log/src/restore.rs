@@ -146,9 +146,11 @@ impl Inspection {
     pub fn supply(&self) -> Option<(&Mirror, &Signed)> {
         let mirrors = self.remembered.iter().filter_map(|one| {
             let mirror = one.memory.as_mirror()?;
-            Some((mirror, one.signed()?))
+            Some((mirror, one.signed()?, one.own))
         });
-        let best = mirrors.max_by_key(|(_, signed)| signed.checkpoint.size)?;
+        // Of two that reach as far, not the folder's own files: an interrupted restore has put the checkpoint there already.
+        let best = mirrors.max_by_key(|(_, signed, own)| (signed.checkpoint.size, !own));
+        let best = best.map(|(mirror, signed, _)| (mirror, signed))?;
         let larger = self
             .own
             .size
