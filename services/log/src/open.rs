@@ -148,7 +148,10 @@ fn guarded(intake: Arc<Intake>, name: &'static str, work: impl FnOnce()) -> impl
     }
 }
 
-pub(crate) fn take_lock(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Box<dyn Debug + Send + Sync>, Error> {
+pub(crate) fn take_lock(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+) -> Result<Box<dyn Debug + Send + Sync>, Error> {
     disk.lock(LOCK_FILE).map_err(|error| match error.kind() {
         std::io::ErrorKind::WouldBlock => Error::Locked {
             dir: PathBuf::from(dir),

@@ -869,7 +869,10 @@ mod tests {
         let later = bytes[2 * FRAME_ALIGNMENT..].to_vec();
         let following = Front::read(later.clone(), KEY, Some((2, 2))).unwrap();
         assert_eq!(following.unwrap().last, (5, 5));
-        assert!(Front::read(later, KEY, Some((1, 1))).is_err(), "one is missing");
+        assert!(
+            Front::read(later, KEY, Some((1, 1))).is_err(),
+            "one is missing"
+        );
     }
 
     #[test]
