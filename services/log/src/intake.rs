@@ -385,14 +385,18 @@ impl Intake {
         self.fail(identities, error);
     }
 
-    /// Accepts nothing new; what is queued is still written.
+    /// Accepts nothing new; what is queued is still written. Who waits for the log to be frozen is told that it ends first.
     pub(crate) fn drain(&self) {
         let mut state = self.state();
         if !matches!(state.condition, Condition::Stopped(_)) {
             state.condition = Condition::Draining;
         }
+        let freezing = std::mem::take(&mut state.freezing);
         drop(state);
         self.arrived.notify_all();
+        for sender in freezing {
+            drop(sender.send(Err(Error::ShuttingDown)));
+        }
     }
 
     /// `Err` when the log would refuse a new entry for its own condition.

@@ -26,7 +26,7 @@ use crate::error::Error;
 use crate::intake::Intake;
 use crate::log::Inner;
 use crate::metrics::LogMetrics;
-use crate::publisher::Publisher;
+use crate::publisher::{CHECKPOINT_FILE, Publisher};
 use crate::tree::{PublishedHead, Tree};
 
 /// Where the last cosigned checkpoint is kept.
@@ -101,11 +101,19 @@ impl Publication {
         let (mut slots, kept) = Slots::open(disk)?;
         let durable = PublishedHead::from(&*tree.snapshot());
         let head = match kept {
-            Some(kept) => trusted(kept, tree, key)?,
+            Some(kept) => trusted(
+                kept,
+                tree,
+                key,
+                "the kept cosigned checkpoint",
+                COSIGNED_FILE,
+            )?,
             None => {
-                // The log was shown without witnesses until now, or is new.
-                slots.keep(&durable)?;
-                durable.clone()
+                // The log is new, was shown without witnesses until now, or has lost the file. What is in public has been
+                // shown in each case, and nothing newer may have been.
+                let shown = public_head(disk, tree, key)?.unwrap_or_else(|| durable.clone());
+                slots.keep(&shown)?;
+                shown
             }
         };
         let first = match cosigner.mode() {
@@ -467,32 +475,59 @@ fn text_of(note: &[u8]) -> &str {
         .unwrap_or_default()
 }
 
-/// A cosigned checkpoint that was kept, when it is one of this very log.
-fn trusted(kept: PublishedHead, tree: &Tree, key: &NoteKey) -> Result<PublishedHead, Error> {
-    const EVIDENCE: &str = "the kept cosigned checkpoint";
-    let corrupt = |problem: &str| Error::corrupt(COSIGNED_FILE, problem);
+/// What the public checkpoint file shows; `None` when there is none.
+fn public_head(
+    disk: &dyn Disk,
+    tree: &Tree,
+    key: &NoteKey,
+) -> Result<Option<PublishedHead>, Error> {
+    let note = disk
+        .read(CHECKPOINT_FILE)
+        .map_err(|error| Error::disk("reading", CHECKPOINT_FILE, error))?;
+    let Some(note) = note else { return Ok(None) };
+    let head = PublishedHead {
+        size: 0,
+        root: [0; 32],
+        // Where the signature does not say when it was made: the durable checkpoint was not signed before it.
+        time_ms: tree.snapshot().time_ms,
+        note: note.into(),
+    };
+    trusted(head, tree, key, "public/checkpoint", CHECKPOINT_FILE).map(Some)
+}
+
+/// A checkpoint that was kept in `file`, when it is one of this very log.
+fn trusted(
+    kept: PublishedHead,
+    tree: &Tree,
+    key: &NoteKey,
+    evidence: &'static str,
+    file: &str,
+) -> Result<PublishedHead, Error> {
+    let corrupt = |problem: &str| Error::corrupt(file, problem);
     let opened = Note::parse(&kept.note).and_then(|note| {
-        note.verify(std::slice::from_ref(key))?;
-        Checkpoint::parse(note.text())
+        let signed = note.verify(std::slice::from_ref(key))?;
+        let time_ms = signed.first().and_then(|signature| signature.time_ms);
+        Ok((Checkpoint::parse(note.text())?, time_ms))
     });
-    let checkpoint = opened.map_err(|error| corrupt(&error.to_string()))?;
+    let (checkpoint, time_ms) = opened.map_err(|error| corrupt(&error.to_string()))?;
     let have = tree.snapshot().size();
     if checkpoint.size > have {
         return Err(Error::RolledBack {
-            evidence: EVIDENCE,
+            evidence,
             seen: checkpoint.size,
             have,
         });
     }
     if tree.root_at(checkpoint.size)? != checkpoint.root {
         return Err(Error::Forked {
-            evidence: EVIDENCE,
+            evidence,
             size: checkpoint.size,
         });
     }
     Ok(PublishedHead {
         size: checkpoint.size,
         root: checkpoint.root,
+        time_ms: time_ms.unwrap_or(kept.time_ms),
         ..kept
     })
 }

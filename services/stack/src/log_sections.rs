@@ -102,9 +102,8 @@ pub(crate) fn locate(log: &mut LogConfig, folder: &Path) -> Result<Option<Arc<dy
 /// Whether `text` is the section of a log that can be.
 pub(crate) fn check(text: &str, name: &str) -> Result<(), Error> {
     let file: File = parse(text, name)?;
-    let logs = file.log.logs.iter();
-    logs.map(LogConfig::check)
-        .collect::<Result<(), _>>()
+    let mut logs = file.log.logs.iter();
+    logs.try_for_each(LogConfig::check)
         .map_err(Error::service("log"))
 }
 

@@ -475,13 +475,22 @@ async fn the_cosigned_checkpoint_survives_and_nothing_newer_is_shown_before_the_
         "the tile that the public checkpoint implies"
     );
 
+    // Also where the file that keeps it is lost: the public checkpoint is the same.
+    for lost in [false, true] {
+        if lost {
+            std::fs::remove_file(home.folder.path().join(COSIGNED_FILE)).unwrap();
+        }
+        let log = home.open(Some(&witness)).await.unwrap();
+        assert_eq!(log.inner.tree.snapshot().size(), 301);
+        assert_eq!(log.tree_head().checkpoint, shown.checkpoint);
+        assert!(matches!(
+            log.submit(leaf(301)).await,
+            Err(Error::QuorumMissing { .. })
+        ));
+        log.shutdown().await;
+    }
+
     let log = home.open(Some(&witness)).await.unwrap();
-    assert_eq!(log.inner.tree.snapshot().size(), 301);
-    assert_eq!(log.tree_head(), shown);
-    assert!(matches!(
-        log.submit(leaf(301)).await,
-        Err(Error::QuorumMissing { .. })
-    ));
     witness.now(Conduct::Cosigns);
     assert_eq!(submit(&log, 300).await.index, 300);
     log.shutdown().await;
