@@ -266,6 +266,9 @@ fn watch_checkpoints(endpoints: &Endpoints, recorder: &Recorder, stop: &AtomicBo
     }
 }
 
+/// What one of the crowd does until it is stopped.
+type Work = Box<dyn Fn(&Endpoints, &Recorder, &AtomicBool) + Send>;
+
 /// Writers of entries, one who asks for certificates, one who looks at checkpoints.
 pub(super) struct Crowd {
     stop: Arc<AtomicBool>,
@@ -280,7 +283,7 @@ impl Crowd {
         unique: &Arc<AtomicU64>,
     ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let member = |work: Box<dyn Fn(&Endpoints, &Recorder, &AtomicBool) + Send>| {
+        let member = |work: Work| {
             let (endpoints, recorder, stop) = (endpoints.clone(), recorder.clone(), stop.clone());
             thread::spawn(move || work(&endpoints, &recorder, &stop))
         };
