@@ -38,7 +38,7 @@ pub(crate) enum Command {
         /// Its name on cosignatures, e.g. witness.example.com/w1; it never changes
         #[arg(long, value_name = "NAME")]
         name: String,
-        /// Base URL as logs and monitors will see it, e.g. https://witness.example.com
+        /// Base URL as logs and monitors will see it, e.g. `https://witness.example.com`
         #[arg(long, value_name = "URL")]
         url: String,
         /// Address to listen on
