@@ -1,6 +1,6 @@
 //! Which entries the log has already: exact, over the whole log, with 1.6 bytes of memory an entry.
 //!
-//! An entry is in flight, or known, or new. The known ones are found by a 64-bit [`key`](key) of their identity, and in a
+//! An entry is in flight, or known, or new. The known ones are found by a 64-bit [`key`] of their identity, and in a
 //! certificate log by one of their leaf hash too, for `get-proof-by-hash`. The newest are in a map in memory
 //! ([`volatile`]); all others are in sorted files that never change, the [runs](run), of whose keys a [`filter`] in memory
 //! rules out nearly all that are unknown. So a new entry costs no read, nearly always, and a known one costs one of 4 KiB

@@ -2,7 +2,7 @@
 //!
 //! Two seams, one above the other. [`Disk`] is what the engine asks for: files that are durable when a call returns.
 //! [`FileDisk`] gives it with the calls of an operating system, in an order that holds whatever a crash leaves; and those
-//! calls are a seam too ([`system`]), so that the simulation judges this order as well as the engine.
+//! calls are a seam too (`disk::system`), so that the simulation judges this order as well as the engine.
 
 mod files;
 pub(crate) mod system;

@@ -77,7 +77,7 @@ impl Sequencer {
         }
     }
 
-    /// One batch, from [`Intake::next_work`] or [`Intake::try_batch`]; whoever waits for it is told before this returns, or by
+    /// One batch, from [`Intake::next_work`] or from the simulation; whoever waits for it is told before this returns, or by
     /// the settler's thread where there is one.
     pub(crate) fn process(&mut self, batch: Vec<Pending>) {
         self.observe(&batch);
