@@ -20,11 +20,12 @@ use crate::dedup::run::FOLDER as DEDUP;
 use crate::disk::{Disk, FileDisk, TEMPORARY};
 use crate::error::Error;
 use crate::fsck::log_key;
+use crate::head::SqliteHead;
 use crate::identity::{IDENTITY_FILE, IdentityRecord};
 use crate::kind::Kind;
 use crate::open::{LOCK_FILE, STATE_FILE};
 use crate::publisher::CHECKPOINT_FILE;
-use crate::recover::public_checkpoint;
+use crate::recover::checkpoint_in;
 use crate::tree::{PUBLIC, public_path};
 use crate::wal::{ChecksumKey, Front};
 
@@ -71,7 +72,9 @@ pub async fn copy_log(from: &Path, to: &Path, before: Option<&Path>) -> Result<C
         // The checkpoint first: see above.
         let note = disk.read(CHECKPOINT_FILE);
         let note = note.map_err(|error| Error::disk("reading", CHECKPOINT_FILE, error))?;
-        let checkpoint = public_checkpoint(&*disk, &log_key(&record)?)?;
+        let key = log_key(&record)?;
+        let checkpoint = note.as_deref().map(|note| checkpoint_in(note, &key));
+        let checkpoint = checkpoint.transpose()?;
         let copy = Copy {
             disk: disk.clone(),
             kind: record.kind,
@@ -171,7 +174,10 @@ impl Copy {
             last = Some(front.last);
             self.write(&path, &front.bytes)?;
         }
-        let filed = (published >> TILE_HEIGHT) << TILE_HEIGHT;
+        // As a start reckons: the head was copied first, and may know less than the checkpoint.
+        let head = SqliteHead::row_at(&self.to.join(STATE_FILE), &self.copied.origin)?;
+        let filed = head.map_or(published, |head| head.published.min(published));
+        let filed = (filed >> TILE_HEIGHT) << TILE_HEIGHT;
         if let Some((_, size)) = last {
             self.copied.size = size;
         }

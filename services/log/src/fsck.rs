@@ -11,7 +11,6 @@ use sealwright_tlog::edge::FullTile;
 use sealwright_tlog::hash::merkle_tree_hash;
 use sealwright_tlog::tile::{TILE_HEIGHT, TILE_WIDTH, TileId, TileKind, parse_tile};
 use sealwright_tlog::{Checkpoint, Hash, NoteKey, RightEdge};
-use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
 use crate::attachments;
@@ -19,7 +18,7 @@ use crate::check::{Fault, Known, Sources, Walk, put_aside, replace};
 use crate::dedup;
 use crate::disk::{Disk, FileDisk};
 use crate::error::Error;
-use crate::head::{HeadRow, HeadStore as _, SqliteHead};
+use crate::head::SqliteHead;
 use crate::identity::{IDENTITY_FILE, IdentityRecord};
 use crate::imported::{IMPORTED_FILE, ImportedRecord};
 use crate::kind::Kind;
@@ -376,7 +375,7 @@ impl<'a> Fsck<'a> {
         if self.imported || !dir.join(STATE_FILE).exists() {
             return Ok(());
         }
-        let problem = match self.head_row(dir) {
+        let problem = match SqliteHead::row_at(&dir.join(STATE_FILE), &self.record.origin) {
             Err(error @ (Error::Database(_) | Error::Corrupt { .. })) => error.to_string(),
             Err(error) => return Err(error),
             Ok(None) => return Ok(()),
@@ -418,18 +417,6 @@ impl<'a> Fsck<'a> {
             }
         }
         Ok(())
-    }
-
-    fn head_row(&self, dir: &Path) -> Result<Option<HeadRow>, Error> {
-        let store = SqliteHead::open(
-            &dir.join(STATE_FILE),
-            &self.record.origin,
-            Handle::current(),
-        );
-        let mut store = Box::new(store?);
-        let row = store.load();
-        store.close();
-        row
     }
 
     fn file_of(&self, error: &Error) -> String {

@@ -117,6 +117,18 @@ impl SqliteHead {
         })
     }
 
+    /// The row of a database that is opened for it alone; nothing where there is no such file. Blocks, on a thread that a
+    /// runtime has lent.
+    pub(crate) fn row_at(path: &Path, origin: &str) -> Result<Option<HeadRow>, Error> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let mut store = Box::new(Self::open(path, origin, Handle::current())?);
+        let row = store.load();
+        store.close();
+        row
+    }
+
     async fn read(&self) -> Result<Option<HeadRow>, Error> {
         let query = "SELECT epoch, size, root, note, published FROM head WHERE origin = ?";
         let row: Option<(i64, i64, Vec<u8>, String, i64)> = sqlx::query_as(query)

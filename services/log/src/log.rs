@@ -366,7 +366,8 @@ impl Log {
     /// when they have cosigned it.
     ///
     /// # Errors
-    /// [`Error::StorageFull`], [`Error::Signer`] and [`Error::ClockBehind`]: the log is not frozen and goes on.
+    /// [`Error::StorageFull`] and [`Error::Signer`]: the log is not frozen and goes on. A clock that is behind the log's last
+    /// entry is no obstacle; the last checkpoint then has that entry's time.
     pub async fn freeze(&self) -> Result<TreeHead, Error> {
         if let Some(outcome) = self.inner.intake.freeze()? {
             // Whoever shuts the log down meanwhile ends the wait.

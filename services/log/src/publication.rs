@@ -118,8 +118,11 @@ impl Publication {
         };
         let first = match cosigner.mode() {
             WitnessMode::BestEffort if head.size < durable.size => durable,
-            // It was shown without its quorum, when that was not required yet. Nothing shown is taken back.
-            WitnessMode::Required if head.size < public => durable,
+            // It was shown without its quorum, when that was not required yet. Nothing shown is taken back, and nothing
+            // newer is shown.
+            WitnessMode::Required if head.size < public => {
+                public_head(disk, tree, key)?.unwrap_or(head)
+            }
             _ => head,
         };
         tree.show(first);

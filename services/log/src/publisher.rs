@@ -254,7 +254,10 @@ impl Publisher {
         self.compactor.absorb(published)?;
         self.tree.settle(&overlay);
         self.published.send_replace(shown.size);
-        self.segments.maintain(published)?;
+        // A start takes for filed what both the head and the public checkpoint cover, and the latter may be behind while
+        // witnesses are asked: the frames in between are still needed.
+        let covered = (shown.size >> TILE_HEIGHT) << TILE_HEIGHT;
+        self.segments.maintain(published.min(covered))?;
         self.remove_partials(&overlay, shown.size)?;
         self.compact(&overlay)
     }

@@ -141,10 +141,14 @@ pub(crate) fn public_checkpoint(
     let bytes = disk
         .read(CHECKPOINT_FILE)
         .map_err(|error| Error::disk("reading", CHECKPOINT_FILE, error))?;
-    let Some(bytes) = bytes else { return Ok(None) };
-    let opened = Checkpoint::open(&bytes, key.name(), std::slice::from_ref(key));
+    bytes.map(|bytes| checkpoint_in(&bytes, key)).transpose()
+}
+
+/// The checkpoint that the bytes of the public file are.
+pub(crate) fn checkpoint_in(bytes: &[u8], key: &NoteKey) -> Result<Checkpoint, Error> {
+    let opened = Checkpoint::open(bytes, key.name(), std::slice::from_ref(key));
     let opened = opened.map_err(|error| Error::corrupt(CHECKPOINT_FILE, error.to_string()))?;
-    Ok(Some(opened.checkpoint().clone()))
+    Ok(opened.checkpoint().clone())
 }
 
 /// Applies frames to the tree that the files hold, and checks each.

@@ -291,7 +291,7 @@ impl Restore {
         let (disk, dir, kind) = (self.disk.clone(), self.dir.clone(), self.kind);
         let (key, checksum) = (self.key.clone(), self.checksum);
         let done = spawn_blocking(move || {
-            let row = head_row(&dir, key.name());
+            let row = SqliteHead::row_at(&dir.join(STATE_FILE), key.name());
             let mut own = Own {
                 statements: statements(&*disk, &key, checksum, row.as_ref().ok()),
                 ..Own::default()
@@ -460,18 +460,6 @@ fn panicked() -> Error {
     Error::Stopped {
         cause: "the restore panicked".into(),
     }
-}
-
-/// The row in `state.db`; nothing where there is no such file.
-fn head_row(dir: &Path, origin: &str) -> Result<Option<HeadRow>, Error> {
-    let path = dir.join(STATE_FILE);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let mut store = Box::new(SqliteHead::open(&path, origin, Handle::current())?);
-    let row = store.load();
-    store.close();
-    row
 }
 
 /// Where a damaged write-ahead log ends, when that can be told.

@@ -179,7 +179,7 @@ impl Sequencer {
         let outcome = self.commit_freeze();
         match &outcome {
             Ok(()) => {}
-            Err(error @ (Error::StorageFull | Error::Signer(_) | Error::ClockBehind { .. })) => {
+            Err(error @ (Error::StorageFull | Error::Signer(_))) => {
                 tracing::warn!(%error, "the log was not frozen")
             }
             Err(error) => {
@@ -195,7 +195,9 @@ impl Sequencer {
         if before.frozen {
             return Ok(());
         }
-        let time_ms = self.time_ms(before.time_ms)?;
+        // A clock that was ahead once must not keep the log from being left for another: it would for as long as it was.
+        let (now_ms, last_ms) = (self.clock.unix_ms(), before.time_ms);
+        let time_ms = u64::try_from(now_ms).unwrap_or(0).max(last_ms);
         let note = self
             .signer
             .sign_frozen(before.size(), before.root, time_ms)?;

@@ -487,7 +487,25 @@ impl Segments {
     }
 
     /// The next segment to fill: a spare one, or a new one. Its number is above that of every segment filled before.
+    ///
+    /// A spare that is too short is removed. Those of a copy are as long as the frames they held, and so is the one of a
+    /// restore.
     fn next(&self) -> Result<(u64, Box<dyn Segment>), Error> {
+        loop {
+            let (ordinal, segment) = self.next_of_any_length()?;
+            if segment.len() >= self.segment_bytes {
+                return Ok((ordinal, segment));
+            }
+            let path = segment_path(ordinal);
+            tracing::info!(path, bytes = segment.len(), "a short segment is removed");
+            drop(segment);
+            self.disk
+                .remove(&path)
+                .map_err(|error| Error::disk("removing", &path, error))?;
+        }
+    }
+
+    fn next_of_any_length(&self) -> Result<(u64, Box<dyn Segment>), Error> {
         let spare = self.state().spares.pop_front();
         let ordinal = match spare {
             Some(ordinal) => ordinal,

@@ -610,3 +610,27 @@ fn a_record_that_was_torn_leaves_the_one_before() {
     assert_eq!(newest(), None);
     assert!(slots.keep(&head(&"x".repeat(40 << 10))).is_err());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_the_quorum_is_required_from_now_on_only_what_was_shown_without_it_stays_shown() {
+    let (home, lax) = (
+        Home::new(),
+        Witness::new(WitnessMode::BestEffort, Conduct::Away),
+    );
+    let log = home.open(Some(&lax)).await.unwrap();
+    submit(&log, 0).await;
+    log.shutdown().await;
+    let shown = home.public_checkpoint();
+    let log = home.open(Some(&lax)).await.unwrap();
+    submit(&log, 1).await;
+    log.shutdown().await;
+    // As after a crash before the checkpoint was in its file.
+    std::fs::write(home.folder.path().join("public/checkpoint"), &shown).unwrap();
+    let strict = Witness::new(WitnessMode::Required, Conduct::Away);
+    let log = home.open(Some(&strict)).await.unwrap();
+    assert_eq!(log.inner.tree.snapshot().size(), 2);
+    assert_eq!(log.tree_head().checkpoint, shown);
+    strict.now(Conduct::Cosigns);
+    assert_eq!(submit(&log, 1).await.index, 1);
+    log.shutdown().await;
+}
