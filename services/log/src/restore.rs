@@ -775,11 +775,27 @@ impl Fetch {
         let failed = |error| Error::disk("switching", WAL, error);
         let there = self.disk.list(WAL).map_err(failed)?;
         if !there.is_empty() {
-            let aside = format!("{WAL}.before-restore-{}", self.now);
-            self.disk.rename(WAL, &aside).map_err(failed)?;
+            self.disk.rename(WAL, &self.aside()?).map_err(failed)?;
         }
         self.disk.remove(WAL).map_err(failed)?;
         self.disk.rename(NEXT_WAL, WAL).map_err(failed)
+    }
+
+    /// A name for the old write-ahead log. One second may see a restore that is cut short after the switch, and the next.
+    fn aside(&self) -> Result<String, Error> {
+        let base = format!("{WAL}.before-restore-{}", self.now);
+        let (mut name, mut attempt) = (base.clone(), 1);
+        loop {
+            let there = self.disk.list(&name);
+            if there
+                .map_err(|error| Error::disk("listing", &name, error))?
+                .is_empty()
+            {
+                return Ok(name);
+            }
+            name = format!("{base}-{attempt}");
+            attempt += 1;
+        }
     }
 }
 
