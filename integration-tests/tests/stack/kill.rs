@@ -20,9 +20,10 @@ use serde_json::Value;
 
 use self::{
     audit::{Auditor, Logs},
-    crowd::{Crowd, Receipt, Recorder, large_certificate, large_entry, numbered_entry, receipt},
+    crowd::{Crowd, Recorder, large_certificate, large_entry, numbered_entry},
     witnessed::Witnessed,
 };
+use crate::receipt::{Receipt, receipt};
 
 /// Rounds of the kill test; `SEALWRIGHT_KILL_ROUNDS` sets more for a soak.
 fn rounds() -> u32 {

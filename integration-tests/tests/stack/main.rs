@@ -18,6 +18,7 @@ mod login;
 mod openssl;
 mod own_pki;
 mod provider;
+mod receipt;
 mod refusals;
 mod restore;
 mod shards;

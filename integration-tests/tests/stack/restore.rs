@@ -11,58 +11,15 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use rand::{Rng as _, SeedableRng as _};
-use sealwright_crypto::{KeyType, PrivateKey, base64};
+use sealwright_crypto::{KeyType, PrivateKey};
 use sealwright_integration_tests::{
     Daemon, EMAIL, Outcome, Process, Tool, binary, certificate_request, deployment::own_address,
     entry_request, http, init, skipped,
 };
-use sealwright_tlog::{
-    Checkpoint, Hash, hash::leaf_hash, hash::merkle_tree_hash, verify_inclusion,
-};
+use sealwright_tlog::{Checkpoint, Hash, hash::leaf_hash, hash::merkle_tree_hash};
 use serde_json::Value;
 
-/// What a client keeps of an entry.
-#[derive(Clone)]
-struct Receipt {
-    index: u64,
-    size: u64,
-    root: Hash,
-    body: Vec<u8>,
-}
-
-fn receipt(answer: &Value) -> anyhow::Result<Receipt> {
-    let bytes = |value: &Value| -> anyhow::Result<Vec<u8>> {
-        Ok(base64::decode(value.as_str().context("base64 text")?)?)
-    };
-    let hash = |value: &Value| -> anyhow::Result<Hash> {
-        bytes(value)?
-            .try_into()
-            .map_err(|_| anyhow::anyhow!("a hash"))
-    };
-    let number = |value: &Value| -> anyhow::Result<u64> {
-        Ok(value.as_str().context("a number as text")?.parse()?)
-    };
-    let proof = &answer["inclusionProof"];
-    let receipt = Receipt {
-        index: number(&answer["logIndex"])?,
-        size: number(&proof["treeSize"])?,
-        root: hash(&proof["rootHash"])?,
-        body: bytes(&answer["canonicalizedBody"])?,
-    };
-    let hashes = proof["hashes"].as_array().context("hashes")?;
-    let hashes = hashes
-        .iter()
-        .map(hash)
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    verify_inclusion(
-        receipt.index,
-        receipt.size,
-        &leaf_hash(&receipt.body),
-        &hashes,
-        &receipt.root,
-    )?;
-    Ok(receipt)
-}
+use crate::receipt::{Receipt, receipt};
 
 /// Logs `count` new entries at `base`, a few at a time.
 fn write(base: &str, count: usize) -> anyhow::Result<Vec<Receipt>> {

@@ -18,18 +18,9 @@ use sealwright_pki::{
     authority::{self, AuthorityName, Envelope},
     certificate::Certificate,
 };
-use sealwright_tlog::hash::{Hash, leaf_hash};
 use serde_json::{Value, json};
 
-/// A receipt of the signature log, as a client keeps it.
-#[derive(Clone)]
-pub(super) struct Receipt {
-    pub(super) index: u64,
-    pub(super) size: u64,
-    pub(super) root: Hash,
-    pub(super) body: Vec<u8>,
-    pub(super) checkpoint: String,
-}
+use crate::receipt::{Receipt, receipt};
 
 /// A promise of the certificate log: which leaf is where.
 #[derive(Clone)]
@@ -57,16 +48,6 @@ impl Recorder {
             self.notes.lock().expect("lock").len()
         )
     }
-}
-
-fn hash_of(text: &Value) -> anyhow::Result<Hash> {
-    Ok(base64::decode(text.as_str().context("base64 text")?)?
-        .as_slice()
-        .try_into()?)
-}
-
-fn number(text: &Value) -> anyhow::Result<u64> {
-    Ok(text.as_str().context("a number as text")?.parse()?)
 }
 
 /// One fresh entry for the signature log.
@@ -102,38 +83,6 @@ pub(super) fn large_entry(
         "keyDetails": "PKIX_ECDSA_P256_SHA_256",
     });
     Ok(request)
-}
-
-pub(super) fn receipt(answer: &Value) -> anyhow::Result<Receipt> {
-    let proof = &answer["inclusionProof"];
-    let receipt = Receipt {
-        index: number(&answer["logIndex"])?,
-        size: number(&proof["treeSize"])?,
-        root: hash_of(&proof["rootHash"])?,
-        body: base64::decode(
-            answer["canonicalizedBody"]
-                .as_str()
-                .context("canonicalizedBody")?,
-        )?,
-        checkpoint: proof["checkpoint"]["envelope"]
-            .as_str()
-            .context("a checkpoint")?
-            .to_owned(),
-    };
-    let hashes = proof["hashes"]
-        .as_array()
-        .context("hashes")?
-        .iter()
-        .map(hash_of)
-        .collect::<Result<Vec<_>, _>>()?;
-    sealwright_tlog::proof::verify_inclusion(
-        receipt.index,
-        receipt.size,
-        &leaf_hash(&receipt.body),
-        &hashes,
-        &receipt.root,
-    )?;
-    Ok(receipt)
 }
 
 fn write_entries(
