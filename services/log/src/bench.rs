@@ -464,14 +464,7 @@ impl Bench {
                         break;
                     }
                     let leaf = BodyLeaf::new(leaves.body(number, bytes))?;
-                    let offered = Instant::now();
-                    let receipt = log.submit(leaf).await?;
-                    samples.add(offered.elapsed());
-                    require(
-                        !receipt.duplicate,
-                        number,
-                        "is taken for one that the log had",
-                    )?;
+                    write_new(&log, leaf, number, &samples).await?;
                 }
                 Ok::<_, Error>(())
             });
@@ -487,14 +480,7 @@ impl Bench {
         let samples = Samples::new();
         for number in from..to {
             let leaf = BodyLeaf::new(self.leaves.body(number, self.plan.leaf_bytes))?;
-            let offered = Instant::now();
-            let receipt = log.submit(leaf).await?;
-            samples.add(offered.elapsed());
-            require(
-                !receipt.duplicate,
-                number,
-                "is taken for one that the log had",
-            )?;
+            write_new(log, leaf, number, &samples).await?;
         }
         Ok(samples)
     }
@@ -547,6 +533,18 @@ impl Bench {
             batch: Distribution::read(&text, BATCH_ENTRIES, NAME),
         }
     }
+}
+
+/// Writes one entry, which the log must not have taken for one that it had.
+async fn write_new(log: &Log, leaf: BodyLeaf, number: u64, samples: &Samples) -> Result<(), Error> {
+    let offered = Instant::now();
+    let receipt = log.submit(leaf).await?;
+    samples.add(offered.elapsed());
+    require(
+        !receipt.duplicate,
+        number,
+        "is taken for one that the log had",
+    )
 }
 
 fn require(holds: bool, number: u64, problem: &str) -> Result<(), Error> {
