@@ -336,6 +336,11 @@ kind = "rekor"
 url = "{log}"
 operator = {operator}
 key = "file:keys/log.key"
+# Somebody outside should remember how large the log is: docs/log-operations.md and docs/witnesses.md.
+# mirrors = ["https://mirror.example.com/log-2026a"]
+# witness_policy = "witnesses.policy"
+# witness_mode = "required"
+# guard = "required"
 
 # Only the certificate authority submits; everybody may read. `public_submission = true` opens it.
 [[log]]
