@@ -516,7 +516,16 @@ impl Ground {
 }
 
 impl Planned {
+    /// Opens the log. Errors speak of files in its folder, so that the one about it says which log it is.
     async fn open(&self, ground: &Ground) -> Result<Log, Error> {
+        let opened = self.try_open(ground).await;
+        opened.inspect_err(|error| {
+            let (name, dir) = (&self.config.name, self.dir.display());
+            tracing::error!(log = name, %dir, %error, "a log cannot be opened");
+        })
+    }
+
+    async fn try_open(&self, ground: &Ground) -> Result<Log, Error> {
         let Some(signer) = &self.signer else {
             let (dir, name) = (self.dir.clone(), self.config.name.clone());
             let (metrics, clock) = (ground.metrics.clone(), ground.clock.clone());
