@@ -59,7 +59,7 @@ pub enum Error {
     /// A tree larger than the write-ahead log's was seen or published: the storage was rolled back, for example by
     /// restoring an old backup. Going on would fork the log.
     #[error(
-        "storage was rolled back: {evidence} commits to {seen} entries, the write-ahead log only to {have}"
+        "storage was rolled back: {evidence} commits to {seen} entries, the write-ahead log only to {have}; run `sealwrightd restore` before anything else"
     )]
     RolledBack {
         /// What proves it.
@@ -71,7 +71,7 @@ pub enum Error {
     },
     /// The same size was committed with two roots.
     #[error(
-        "{evidence} has another root at size {size} than the write-ahead log: the log was forked"
+        "{evidence} has another root at size {size} than the write-ahead log: the log was forked; run `sealwrightd restore` before anything else"
     )]
     Forked {
         /// What proves it.

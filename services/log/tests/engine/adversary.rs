@@ -199,3 +199,94 @@ async fn a_copy_whose_head_is_older_than_its_frames_is_not_made() {
         "{refused}"
     );
 }
+
+/// The frames of a segment as version 1 wrote them: no flags, no attachments.
+fn in_version_1(segment: &[u8], secret: &[u8]) -> Vec<u8> {
+    const HEADER: usize = 116;
+    let number = |bytes: &[u8], at: usize| {
+        u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize
+    };
+    let (mut out, mut at) = (Vec::new(), 0);
+    while segment[at..].starts_with(b"SWF1") {
+        let frame = &segment[at..];
+        let attached = frame[6] & 2 != 0;
+        let (count, payload, note) = (number(frame, 32), number(frame, 36), number(frame, 112));
+        let mut old = frame[..HEADER + note].to_vec();
+        let mut position = HEADER + note;
+        for _ in 0..count {
+            let end = position + 4 + number(frame, position);
+            old.extend(&frame[position..end]);
+            position = end;
+            if attached {
+                position += 2 + usize::from(u16::from_le_bytes([frame[end], frame[end + 1]]));
+            }
+        }
+        assert_eq!(position, HEADER + note + payload);
+        let leaves = (old.len() - HEADER - note) as u32;
+        old[4..8].copy_from_slice(&[1, 0, 0, 0]);
+        old[36..40].copy_from_slice(&leaves.to_le_bytes());
+        let checksum = crc32c::crc32c_append(crc32c::crc32c(secret), &old);
+        old.extend(checksum.to_le_bytes());
+        old.resize(old.len().next_multiple_of(4096), 0);
+        out.extend(old);
+        at += (position + 4).next_multiple_of(4096);
+    }
+    out.resize(segment.len(), 0);
+    out
+}
+
+/// Whoever has a log of the first format goes on with it; the signatures of that time's SCTs were not kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_the_first_format_goes_on() {
+    for kind in [Kind::Rekor, Kind::Ct] {
+        let fixture = Fixture::new(kind);
+        let submit = |log: Log, number: u64| async move {
+            match kind {
+                Kind::Rekor => log.submit(body(number)).await.unwrap(),
+                Kind::Ct => log.submit(certificate(number)).await.unwrap(),
+            }
+        };
+        let log = fixture.open().await;
+        log.store_issuer(b"issuer").await.unwrap();
+        let mut receipts = Vec::new();
+        for number in 0..300 {
+            receipts.push(submit(log.clone(), number).await);
+        }
+        log.shutdown().await;
+        let record = std::fs::read(fixture.path("log.json")).unwrap();
+        let mut record: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_slice(&record).unwrap();
+        let secret = hex::decode(record["walKey"].as_str().unwrap()).unwrap();
+        record.remove("digest");
+        record.remove("attachmentsFrom");
+        std::fs::write(
+            fixture.path("log.json"),
+            serde_json::to_vec(&record).unwrap(),
+        )
+        .unwrap();
+        let segment = first_segment(fixture.folder.path());
+        let frames = std::fs::read(&segment).unwrap();
+        let old = in_version_1(&frames, &secret);
+        assert!(old.starts_with(b"SWF1\x01\0\0\0") && old != frames);
+        std::fs::write(&segment, old).unwrap();
+        for lost in ["dedup", "attachments"] {
+            let _ = std::fs::remove_dir_all(fixture.path(lost));
+        }
+
+        let log = fixture.open().await;
+        for (number, receipt) in (0..).zip(&receipts).step_by(37) {
+            fixture.audit_later(&log, receipt).await;
+            let again = submit(log.clone(), number).await;
+            assert_eq!((again.index, again.duplicate), (receipt.index, true));
+            assert!(again.attachment.is_empty());
+        }
+        let new = submit(log.clone(), 300).await;
+        assert_eq!(
+            (new.index, new.attachment.is_empty()),
+            (300, kind == Kind::Rekor)
+        );
+        audit_tree(&fixture, &log).await;
+        log.shutdown().await;
+        fixture.audit_files();
+    }
+}
