@@ -113,6 +113,18 @@ impl FileDisk {
             .try_for_each(|(path, bytes)| self.put_one(path, bytes))
     }
 
+    /// Makes the names of the files that are there durable. A run that ended between giving a file its name and syncing the
+    /// folder leaves one that is there for now; whoever writes into it would lose that with the name.
+    fn sync_names(&self) -> io::Result<()> {
+        for name in self.system.names(&self.root)? {
+            let folder = self.root.join(name);
+            if self.system.node(&folder)? == Some(Node::Folder) {
+                self.system.sync_folder(&folder)?;
+            }
+        }
+        self.system.sync_folder(&self.root)
+    }
+
     fn sync_folder_of(&self, path: &Path) -> io::Result<()> {
         path.parent()
             .map_or(Ok(()), |folder| self.system.sync_folder(folder))
@@ -130,6 +142,7 @@ impl Disk for FileDisk {
         let lock = self.system.lock(&self.path(path))?;
         self.remove(TEMPORARY)?;
         make_one(&*self.system, &self.path(TEMPORARY))?;
+        self.sync_names()?;
         Ok(lock)
     }
 

@@ -43,6 +43,36 @@ fn a_folder_whose_name_was_never_made_durable_takes_nothing_with_it() {
     assert_eq!(machine.look("public/checkpoint"), Some(b"content".to_vec()));
 }
 
+/// Seed 6802: a start makes the first segment of a log and ends before its name is durable. The next start finds the
+/// segment, and writes and syncs the first frame in it; the power fails, and the frame is gone with the name.
+#[test]
+fn a_segment_whose_name_was_never_made_durable_takes_no_frame_with_it() {
+    let machine = Machine::new(0);
+    let first = disk(&machine);
+    let lock = first.lock("LOCK").unwrap();
+    // The sync of the root, for the name of the folder, goes well.
+    machine.arm(Trouble {
+        call: Call::SyncFolder,
+        after: 1,
+        for_good: true,
+        residue: Residue::Clean,
+    });
+    assert!(first.create_segment("wal/1", 8192).is_err());
+    drop((first, lock));
+    machine.heal();
+    machine.restart(Crash::Process);
+
+    let second = disk(&machine);
+    let lock = second.lock("LOCK").unwrap();
+    let segment = second.open_segment("wal/1").unwrap();
+    segment.write(0, b"frame").unwrap();
+    segment.sync().unwrap();
+    drop((segment, second, lock));
+    machine.restart(Crash::PowerAndAll);
+    let kept = machine.look("wal/1").unwrap_or_default();
+    assert!(kept.starts_with(b"frame"));
+}
+
 /// A folder that was removed is made again, and its name is made durable again.
 #[test]
 fn a_folder_that_was_removed_and_made_again_is_durable() {
