@@ -87,6 +87,23 @@ impl Memory {
         (self.kind == MemoryKind::Mirror).then_some(&self.mirror)
     }
 
+    /// Refuses a mirror that is the folder `dir` of the log itself, or the log's own address `url`: it would vouch for whatever
+    /// is put there.
+    ///
+    /// # Errors
+    /// [`Error::MirrorInvalid`].
+    pub fn require_outside(&self, dir: &Path, url: Option<&str>) -> Result<(), Error> {
+        let itself = self.mirror.lies_within(dir)
+            || url.is_some_and(|url| !self.is_witness() && self.mirror.is_served_below(url));
+        match itself {
+            false => Ok(()),
+            true => Err(self.mirror.invalid(
+                &self.path,
+                "it is this log itself, which cannot vouch for what it lost; name a copy elsewhere",
+            )),
+        }
+    }
+
     /// Whether it is a witness.
     pub fn is_witness(&self) -> bool {
         self.kind == MemoryKind::Witness
@@ -242,7 +259,13 @@ impl Guard {
             keys: vec![log.key().clone()],
         };
         let Some(Signed { checkpoint, .. }) = memory.checkpoint(&keys).await? else {
-            return Ok(());
+            // A witness that is new knows nothing before the log runs. A mirror could have been given a copy: one without is
+            // an address that leads elsewhere, or a copy that somebody lost.
+            if memory.is_witness() || log.durable_size() == 0 {
+                return Ok(());
+            }
+            let missing = "it is missing, although the log has entries: give it a copy, or correct its address";
+            return Err(memory.mirror.invalid(&memory.path, missing));
         };
         if checkpoint.size <= self.accepted.size {
             return Ok(());

@@ -91,6 +91,31 @@ impl Mirror {
         &self.name
     }
 
+    /// Whether it is a folder within `dir`, also by way of links: what is lost with `dir` is lost with it.
+    pub(crate) fn lies_within(&self, dir: &Path) -> bool {
+        let Place::Folder(folder) = &self.place else {
+            return false;
+        };
+        // What is not there yet will be where its nearest folder is.
+        let real = |path: &Path| {
+            path.ancestors()
+                .find_map(|path| fs::canonicalize(path).ok())
+        };
+        real(folder)
+            .zip(fs::canonicalize(dir).ok())
+            .is_some_and(|(folder, dir)| folder.starts_with(dir))
+    }
+
+    /// Whether it is served below `url`, the base URL of a log: then it is that log itself.
+    pub(crate) fn is_served_below(&self, url: &str) -> bool {
+        let (Place::Web { base, .. }, Ok(url)) = (&self.place, Url::parse(url)) else {
+            return false;
+        };
+        let same_host = base.host() == url.host()
+            && base.port_or_known_default() == url.port_or_known_default();
+        same_host && base.path().starts_with(url.path())
+    }
+
     /// A file below the mirror, `None` when it is not there.
     ///
     /// # Errors
@@ -359,6 +384,38 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn a_log_that_is_named_as_its_own_mirror_is_found_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().join("log/a");
+        fs::create_dir_all(own.join("public")).unwrap();
+        fs::create_dir_all(folder.path().join("log/ab")).unwrap();
+        std::os::unix::fs::symlink(&own, folder.path().join("link")).unwrap();
+        let parse = |text: &str| Mirror::parse(text, folder.path()).unwrap();
+        for text in [
+            "log/a",
+            "log/a/public",
+            "log/a/absent",
+            "log/ab/../a",
+            "link",
+        ] {
+            assert!(parse(text).lies_within(&own), "{text}");
+        }
+        for text in ["log", "log/ab", "absent", "https://a/log/a"] {
+            assert!(!parse(text).lies_within(&own), "{text}");
+        }
+        let url = "https://Log.example";
+        for text in ["https://log.example/api/v2", "https://log.example:443"] {
+            assert!(parse(text).is_served_below(url), "{text}");
+        }
+        for text in ["https://log.example:8443", "https://log.example.com", "log"] {
+            assert!(!parse(text).is_served_below(url), "{text}");
+        }
+        let certificates = "https://log.example/ct/a";
+        assert!(parse("https://log.example/ct/a").is_served_below(certificates));
+        assert!(!parse("https://log.example/copies/a").is_served_below(certificates));
     }
 
     #[tokio::test]

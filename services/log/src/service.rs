@@ -573,6 +573,9 @@ impl Planned {
             Err(error) => tracing::warn!(log = self.config.name, %error, "its place is not known"),
         }
         let memories = self.config.memories(&ground.state)?;
+        for memory in &memories {
+            memory.require_outside(&self.dir, Some(&self.config.url))?;
+        }
         let guard = Guard::new(self.config.guard, memories, Accepted::read(&self.dir)?);
         guard.start(log).await?;
         if let Some(rate) = self.config.scrub {

@@ -1,6 +1,7 @@
 //! Claims about logs that come and stop while others serve.
 
 use super::*;
+use crate::GuardMode;
 
 impl Fixture {
     /// A further signature log, as it is brought while the others serve.
@@ -224,4 +225,48 @@ async fn every_row_of_the_list_proves_itself() {
         (StatusCode::METHOD_NOT_ALLOWED, "GET, HEAD")
     );
     logs.shutdown().await;
+}
+
+impl Fixture {
+    /// The signature log with a mirror that has to answer before the log starts.
+    fn mirrored(mut self, mirror: &str) -> Self {
+        let config = &mut self.keys.first_mut().expect("a log").0;
+        config.mirrors = vec![mirror.to_owned()];
+        config.guard = GuardMode::Required;
+        self
+    }
+}
+
+/// A path that led nowhere satisfied `guard = "required"`: it answered 404, which was taken for "I know of nothing more".
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_without_a_checkpoint_does_not_vouch_for_a_log_that_has_entries() {
+    let copy = tempfile::tempdir().expect("a folder");
+    let mirror = copy.path().display().to_string();
+    let fixture = Fixture::new().mirrored(&mirror);
+    let logs = fixture.open().await;
+    submit(&logs.router(), "log.example", b"one").await;
+    logs.shutdown().await;
+    let refused = fixture.try_open().await.expect_err("an empty mirror");
+    assert!(
+        matches!(refused, Error::GuardUnanswered { .. }) && refused.to_string().contains("missing"),
+        "{refused}"
+    );
+    let public = fixture.folder.path().join("signatures/public/checkpoint");
+    std::fs::copy(public, copy.path().join("checkpoint")).expect("copied");
+    fixture.open().await.shutdown().await;
+}
+
+/// The log's own folder, or its own address, always agrees with itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_is_no_mirror_of_itself() {
+    for itself in ["signatures/public", "http://127.0.0.1:7700/api/v2"] {
+        let mut fixture = Fixture::new().mirrored(itself);
+        fixture.keys.first_mut().expect("a log").0.url = "http://127.0.0.1:7700".into();
+        let refused = fixture.try_open().await.expect_err("refused");
+        assert!(
+            matches!(refused, Error::MirrorInvalid { .. })
+                && refused.to_string().contains("this log itself"),
+            "{refused}"
+        );
+    }
 }
