@@ -8,6 +8,8 @@ use std::time::Duration;
 use axum::Router;
 use sealwright_ca::{Ca, CtLog};
 use sealwright_crypto::PublicKey;
+use sealwright_host::Clock as _;
+use sealwright_host::clock::SystemClock;
 use sealwright_host::grpc::mount;
 use sealwright_host::run::{HostConfig, Running, Server};
 use sealwright_log::{Kind, LogService, ShardState, ShardStatus};
@@ -24,6 +26,8 @@ pub(crate) const LOG_SOCKET: &str = "log/control.sock";
 /// How often and after which pause a log is looked at that is not well: five seconds in all.
 const PATIENCE: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(100);
+/// A log is not told to open later than this: ten years, in seconds. Milliseconds are far beyond it.
+const MAX_AHEAD: i64 = 10 * 366 * 24 * 3600;
 
 /// The authority of the process, which sends its certificates to one of the logs.
 #[derive(Debug)]
@@ -216,7 +220,25 @@ impl LogControl for Control {
 
     async fn accept_from(&self, request: Request<wire::AcceptFromRequest>) -> Answer<wire::Shard> {
         let wire::AcceptFromRequest { name, from } = request.into_inner();
-        self.shard(&name)?;
+        let shard = self.shard(&name)?;
+        if from > SystemClock.unix().saturating_add(MAX_AHEAD) {
+            return Err(refuse(format!(
+                "{from} is more than ten years ahead; a moment is given in Unix seconds"
+            )));
+        }
+        match shard.state() {
+            wire::ShardState::Staged => {}
+            // Two who rotate at once, or a start that came in between.
+            wire::ShardState::Active if from <= SystemClock.unix() => {
+                return Ok(Response::new(shard));
+            }
+            wire::ShardState::Active => {
+                return Err(refuse(format!(
+                    "{name} takes entries already; to keep it from that, give it a successor (log rotate) or freeze it"
+                )));
+            }
+            _ => return Err(refuse(format!("{name} takes no entries any more"))),
+        }
         self.require_well(&name).await?;
         // On disk first: what takes entries now takes them after a restart.
         let keys = [

@@ -65,6 +65,13 @@ fn read(path: &Path) -> Result<Vec<LogConfig>, Error> {
 /// The section of one log that was added.
 pub(crate) fn read_one(dir: &Path, name: &str) -> Result<LogConfig, Error> {
     let path = file_of(dir, name);
+    if !path.exists() {
+        let what = format!(
+            "{} is not there: change a section that the configuration itself holds by hand, and start again",
+            path.display()
+        );
+        return Err(ConfigError::unusable("log", what).into());
+    }
     let found = read(&path)?.into_iter().find(|log| log.name == name);
     found.ok_or_else(|| {
         let what = format!("{} holds no section of this log", path.display());
@@ -96,6 +103,7 @@ pub(crate) fn locate(log: &mut LogConfig, folder: &Path) -> Result<Option<Arc<dy
             *mirror = folder.join(&*mirror).display().to_string();
         }
     }
+    log.open_mirrors(folder).map_err(Error::service("log"))?;
     Ok(signer)
 }
 
@@ -130,33 +138,60 @@ pub(crate) fn set(dir: &Path, name: &str, keys: &[(&str, String)]) -> Result<(),
     let path = file_of(dir, name);
     let mut text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
     for (key, value) in keys {
-        text = with_key(&text, key, value);
+        text = with_key(&text, name, key, value);
     }
     // What could not be read again is not written.
     let _: File = parse(&text, &path.display().to_string())?;
     files::write_if_different(&path, text.as_bytes(), Readers::All).map(|_| ())
 }
 
-/// Replaces the line of `key`, or adds one behind the heading of the section.
-fn with_key(text: &str, key: &str, value: &str) -> String {
-    let is_key = |line: &&str| {
-        let name = line.split_once('=').map(|(name, _)| name.trim());
-        name == Some(key)
-    };
-    let line = format!("{key} = {value}");
-    let present = text.lines().any(|line| is_key(&line));
-    let mut lines = Vec::new();
-    for old in text.lines() {
-        if is_key(&old) {
-            lines.push(line.clone());
+/// Replaces the line of `key` in the section of the log `name`, or adds one behind the heading of that section. Sections of
+/// other logs that somebody wrote into the same file stay as they are.
+fn with_key(text: &str, name: &str, key: &str, value: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut headings: Vec<usize> = (0..lines.len())
+        .filter(|at| lines.get(*at).is_some_and(|line| is_heading(line)))
+        .collect();
+    headings.push(lines.len());
+    let mut out: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+    for section in headings.windows(2) {
+        let &[start, end] = section else { continue };
+        let find = |wanted: &str| {
+            (start..end).find(|at| lines.get(*at).and_then(|line| key_of(line)) == Some(wanted))
+        };
+        let named = find("name")
+            .and_then(|at| lines.get(at))
+            .is_some_and(|line| is_named(line, name));
+        if !named {
             continue;
         }
-        lines.push(old.to_owned());
-        if !present && old.trim() == "[[log]]" {
-            lines.push(line.clone());
+        let line = format!("{key} = {value}");
+        match find(key).and_then(|at| out.get_mut(at)) {
+            Some(old) => *old = line,
+            None => out.insert(start + 1, line),
         }
+        break;
     }
-    lines.join("\n") + "\n"
+    out.join("\n") + "\n"
+}
+
+/// Whether a section of a log begins here.
+fn is_heading(line: &str) -> bool {
+    let line = line.split('#').next().unwrap_or_default().trim();
+    let inner = line
+        .strip_prefix("[[")
+        .and_then(|line| line.strip_suffix("]]"));
+    inner.is_some_and(|inner| inner.trim() == "log")
+}
+
+fn key_of(line: &str) -> Option<&str> {
+    line.split_once('=').map(|(key, _)| key.trim())
+}
+
+/// Whether the line `name = ...` says `name`; a comment may follow.
+fn is_named(line: &str, name: &str) -> bool {
+    let table: Result<toml::Table, _> = toml::from_str(line);
+    table.is_ok_and(|table| table.get("name").and_then(toml::Value::as_str) == Some(name))
 }
 
 /// The certificate log that the authority uses where its section names `name`: the last of those that followed it and
@@ -192,6 +227,8 @@ pub(crate) fn successor(
         "create",
         "dir",
         "frozen",
+        // Copies of the old log, which know nothing of the new one.
+        "mirrors",
         "accept_from",
         "staged",
         "replaces",
@@ -284,6 +321,29 @@ mod tests {
         assert!(create(folder.path(), "b", "[[log]]\nname = \"b\"\n").is_err());
     }
 
+    /// A key of one log was set in all sections of its file, so that accepting one opened the others as well.
+    #[test]
+    fn only_the_section_of_the_log_is_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "[[log]]\nname = 'c'\nstaged = true\n[[ log ]] # mine\nstaged = true\nname = \"b\" # the second\n";
+        create(folder.path(), "b", text).unwrap();
+        let keys = [
+            ("staged", "false".to_owned()),
+            ("accept_from", "17".to_owned()),
+        ];
+        set(folder.path(), "b", &keys).unwrap();
+        let read = read_all(folder.path()).unwrap();
+        let read: Vec<_> = read
+            .iter()
+            .map(|log| (log.name.as_str(), log.staged, log.accept_from))
+            .collect();
+        assert_eq!(read, [("c", true, None), ("b", false, Some(17))]);
+        let said = read_one(folder.path(), "c")
+            .expect_err("no file")
+            .to_string();
+        assert!(said.contains("by hand"), "{said}");
+    }
+
     #[test]
     fn unknown_keys_are_refused_with_the_nearest_name() {
         let folder = tempfile::tempdir().unwrap();
@@ -297,7 +357,7 @@ mod tests {
 
     #[test]
     fn a_successor_has_the_rules_of_the_old_log_and_its_own_names() {
-        let old = "name = 'a'\nkind = 'ct'\nurl = 'https://x/ct/a'\nkey = 'file:a'\nroots = ['r.pem']\ncreate = true\nbatch_entries = 7";
+        let old = "name = 'a'\nkind = 'ct'\nurl = 'https://x/ct/a'\nkey = 'file:a'\nroots = ['r.pem']\ncreate = true\nbatch_entries = 7\nmirrors = ['https://m/a']";
         let old: toml::Table = toml::from_str(old).unwrap();
         let text = successor(&old, "b", "https://x/ct/b", Some(9)).unwrap();
         let folder = tempfile::tempdir().unwrap();
@@ -308,6 +368,7 @@ mod tests {
             ("https://x/ct/b", 7)
         );
         assert_eq!(read.roots, [Path::new("r.pem")]);
+        assert!(read.mirrors.is_empty(), "they are copies of the old log");
         assert_eq!(read.replaces.as_deref(), Some("a"));
         assert_eq!(read.accept_from, Some(9));
         check(&text, "b").unwrap();
