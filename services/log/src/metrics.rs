@@ -597,7 +597,14 @@ mod tests {
     #[test]
     fn the_page_for_operators_has_every_metric_and_no_other() {
         let registry = Registry::new();
-        Metrics::register(&registry);
+        let metrics = Metrics::register(&registry);
+        // A metric without a series is not shown.
+        let _series = metrics.of_lane("cheap");
+        let round = Round {
+            missing: vec![("w".to_owned(), "it is away".to_owned())],
+            ..Round::default()
+        };
+        metrics.of("a").cosigned(&round, Duration::ZERO);
         let text = registry.encode();
         let helped = text
             .lines()
