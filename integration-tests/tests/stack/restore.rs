@@ -842,3 +842,45 @@ fn a_mirror_of_another_log_vouches_for_nothing() -> anyhow::Result<()> {
     assert!(note.starts_with(&origin), "{note}");
     site.stop()
 }
+
+/// A mirror that held something wrong left a log that could neither go on nor be frozen.
+#[test]
+fn a_restore_that_its_mirror_cannot_end_can_be_given_up() -> anyhow::Result<()> {
+    let mut site = Site::mirrored()?;
+    site.start()?;
+    let receipts = write(&site.base, 20)?;
+    site.stop()?;
+    let old = site.beside("old");
+    copy(&site.dir(), &old)?;
+    site.start()?;
+    write(&site.base, 300)?;
+    site.stop()?;
+    site.mirror()?;
+    let bundle = site.beside("mirror/tile/entries/001.p/64");
+    let mut bytes = fs::read(&bundle)?;
+    *bytes.get_mut(40).context("an entry")? ^= 1;
+    fs::write(&bundle, bytes)?;
+    site.put_back(&old)?;
+
+    let only = ["--log", "signatures"];
+    let wrong = sealwrightd("restore", &site.dir(), &only)?.code(1)?;
+    assert!(wrong.contains("tile/entries/001.p/64"), "{wrong}");
+    let said = site.refusal()?;
+    assert!(said.contains("is being restored"), "{said}");
+    fs::remove_dir_all(site.beside("mirror"))?;
+    // A mirror that is away may come back: only who says so gives the log up.
+    let waits = sealwrightd("restore", &site.dir(), &only)?.code(1)?;
+    assert!(waits.contains("no mirror has a copy"), "{waits}");
+    let said = site.refusal()?;
+    assert!(said.contains("is being restored"), "{said}");
+    let freeze = [&only[..], &["--freeze"]].concat();
+    let told = sealwrightd("restore", &site.dir(), &freeze)?.success()?;
+    assert!(
+        told.contains("given up") && told.contains("frozen at 20 entries"),
+        "{told}"
+    );
+    sealwrightd("fsck", &site.dir(), &[])?.success()?;
+    site.start()?;
+    audit(&site.base, &receipts)?;
+    site.stop()
+}

@@ -96,6 +96,8 @@ pub struct Own {
     /// Entries up to the last frame of a write-ahead log that is damaged before it, where nothing came after that frame: what
     /// has to be found to have everything.
     pub last_frame: Option<u64>,
+    /// Entries in the tree that a restore was to fetch when it was cut short: somebody signed for them.
+    pub begun: Option<u64>,
     /// It takes no entries.
     pub frozen: bool,
     /// What checkpoints in the folder say. Whatever is restored must extend them.
@@ -139,7 +141,8 @@ impl Inspection {
     pub fn known(&self) -> u64 {
         let own = self.own.statements.iter().map(|statement| statement.size);
         let others = self.remembered.iter().map(Remembered::size);
-        own.chain(others).max().unwrap_or(0)
+        let all = own.chain(others).chain(self.own.begun);
+        all.max().unwrap_or(0)
     }
 
     /// The mirror with the largest tree, if that is larger than what the folder holds.
@@ -151,11 +154,11 @@ impl Inspection {
         // Of two that reach as far, not the folder's own files: an interrupted restore has put the checkpoint there already.
         let best = mirrors.max_by_key(|(_, signed, own)| (signed.checkpoint.size, !own));
         let best = best.map(|(mirror, signed, _)| (mirror, signed))?;
-        let larger = self
-            .own
-            .size
-            .is_none_or(|size| best.1.checkpoint.size > size);
-        larger.then_some(best)
+        let size = best.1.checkpoint.size;
+        let larger = self.own.size.is_none_or(|own| size > own);
+        // What was begun is not ended with less: the folder's own files would do, while the mirror is away.
+        let ends = self.own.begun.is_none_or(|begun| size >= begun);
+        (larger && ends).then_some(best)
     }
 
     /// Somebody who says that the log had exactly `size` entries, when nobody knows of more: one outside, or, in a
@@ -281,8 +284,11 @@ impl Restore {
     /// Everything that the folder says about itself.
     async fn look(&self) -> Result<Own, Error> {
         if let Some(marker) = self.marker()? {
+            let keys = std::slice::from_ref(&self.key);
+            let begun = Checkpoint::open(marker.note.as_bytes(), self.key.name(), keys)?;
             return Ok(Own {
                 damage: Some("a restore was begun and did not end".to_owned()),
+                begun: Some(begun.checkpoint().size),
                 last_frame: marker.last_frame,
                 statements: marker.statements,
                 ..Own::default()
@@ -393,6 +399,32 @@ impl Restore {
             now,
         };
         let done = spawn_blocking(move || work.run(&progress));
+        done.await.unwrap_or_else(|_| Err(panicked()))
+    }
+
+    /// Gives up a restore that was begun, where the folder is still what it was before: its mirror turned out to have something
+    /// wrong, or is gone. What was fetched stays; it is of the larger tree, and so not in the way of the smaller one.
+    ///
+    /// The log can be opened from then on, and entries that it takes would be a fork. So the caller freezes it next; a process
+    /// that is killed in between leaves a folder like one that was never restored.
+    ///
+    /// # Errors
+    /// Why the folder alone is no log: then a mirror has to be found.
+    pub async fn abandon(&self) -> Result<(), Error> {
+        let (disk, dir, kind) = (self.disk.clone(), self.dir.clone(), self.kind);
+        let (key, checksum) = (self.key.clone(), self.checksum);
+        let done = spawn_blocking(move || {
+            let row = SqliteHead::row_at(&dir.join(STATE_FILE), key.name()).unwrap_or_default();
+            let recovered = recover::read(&disk, kind, &key, checksum, row.as_ref())?;
+            if recovered.snapshot.is_none() {
+                return Err(Error::corrupt(WAL, "it holds no frame"));
+            }
+            for file in [NEXT_WAL, RESTORE_FILE] {
+                let removed = disk.remove(file);
+                removed.map_err(|error| Error::disk("removing", file, error))?;
+            }
+            Ok(())
+        });
         done.await.unwrap_or_else(|_| Err(panicked()))
     }
 

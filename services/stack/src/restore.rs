@@ -96,7 +96,12 @@ impl Job<'_> {
         let memories = self.memories(&restore)?;
         let alone = memories.is_empty();
         let in_place = is_in_place(&self.log.dir) == Some(true);
-        let inspection = restore.inspect(memories).await?;
+        let mut inspection = restore.inspect(memories.clone()).await?;
+        if self.gives_up(&restore, &inspection)? {
+            restore.abandon().await?;
+            writeln!(out, "    the restore that was begun is given up")?;
+            inspection = restore.inspect(memories).await?;
+        }
         tell(&inspection, out)?;
         if self.args.i_accept_a_fork {
             return self.accept(&restore, &inspection, out);
@@ -157,13 +162,27 @@ impl Job<'_> {
     fn memories(&self, restore: &Restore) -> anyhow::Result<Vec<Memory>> {
         let mut memories = self.log.memories(&self.args.dir)?;
         let mut named = self.args.from_mirror.clone();
-        named.extend(restore.unfinished()?);
+        // Who gives a log up may do so because that mirror holds something wrong.
+        if !self.args.freeze {
+            named.extend(restore.unfinished()?);
+        }
         for text in named {
             if memories.iter().all(|memory| memory.name() != text) {
                 memories.push(Memory::mirror(Mirror::parse(&text, Path::new("."))?));
             }
         }
+        let url = self.log.section.as_ref();
+        let url = url.map(|(config, _)| config.url.as_str());
+        for memory in &memories {
+            memory.require_outside(&self.log.dir, url)?;
+        }
         Ok(memories)
+    }
+
+    /// Whether a restore was begun that no mirror can end, and the log is to be frozen as it is.
+    fn gives_up(&self, restore: &Restore, inspection: &Inspection) -> anyhow::Result<bool> {
+        let wanted = self.args.freeze && !self.args.dry_run && inspection.supply().is_none();
+        Ok(wanted && restore.unfinished()?.is_some())
     }
 
     /// What others remember of sizes that the log has had must be what it was then.
