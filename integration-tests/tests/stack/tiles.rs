@@ -198,10 +198,15 @@ impl SignatureLog {
         Ok(opened.checkpoint().size)
     }
 
-    /// Waits until the public file says that the tree has `size` entries.
+    /// Waits until the public file says that the tree has `size` entries. A new log has no such file for a moment.
     fn await_file(&self, dir: &Path, size: u64) -> anyhow::Result<()> {
+        let path = dir.join(SIGNATURES).join("checkpoint");
         for _ in 0..600 {
-            if self.size(&fs::read(dir.join(SIGNATURES).join("checkpoint"))?)? >= size {
+            let seen = match fs::read(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+                read => Some(self.size(&read?)?),
+            };
+            if seen.is_some_and(|seen| seen >= size) {
                 return Ok(());
             }
             thread::sleep(Duration::from_millis(50));
