@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use url::Url;
 
 use crate::reason::Reason;
 use crate::status::ServiceError;
@@ -25,6 +26,17 @@ pub const TEXT: &str = "text/plain; charset=utf-8";
 pub const OCTETS: &str = "application/octet-stream";
 /// `Cache-Control` of content whose address changes when it does.
 pub const IMMUTABLE: &str = "public, max-age=604800, immutable";
+
+/// Whether a URL leads to this machine and nowhere else: a loopback address, or `localhost`.
+#[must_use]
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
 
 /// Reads a request body of at most `limit` bytes.
 ///

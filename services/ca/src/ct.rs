@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use sealwright_crypto::{PublicKey, base64};
 use sealwright_host::grpc;
+use sealwright_host::http::is_loopback;
 use sealwright_host::telemetry::{self, TraceInterceptor};
 use sealwright_pki::{Certificate, SignedCertificateTimestamp};
 use sealwright_proto::sealwright::ct::v1 as proto;
@@ -241,13 +242,7 @@ impl CtLog {
 /// Between hosts nothing is sent in the clear: whoever is on the way could keep certificates from being issued.
 fn refuse_plaintext(url: &str) -> Result<(), Error> {
     let parsed = Url::parse(url).ok();
-    let stays_here = |url: &Url| match url.host() {
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost",
-        None => false,
-    };
-    if parsed.is_some_and(|url| url.scheme() != "http" || stays_here(&url)) {
+    if parsed.is_some_and(|url| url.scheme() != "http" || is_loopback(&url)) {
         return Ok(());
     }
     Err(Error::Ct(format!(

@@ -26,7 +26,7 @@ use crate::kind::Kind;
 use crate::open::{LOCK_FILE, STATE_FILE};
 use crate::publisher::CHECKPOINT_FILE;
 use crate::recover::checkpoint_in;
-use crate::tree::{PUBLIC, public_path};
+use crate::tree::{PUBLIC, public_path, whole_bundles};
 use crate::wal::{ChecksumKey, Front};
 
 /// How often the write-ahead log is read again when its segments are recycled under the reader.
@@ -177,7 +177,7 @@ impl Copy {
         // As a start reckons: the head was copied first, and may know less than the checkpoint.
         let head = SqliteHead::row_at(&self.to.join(STATE_FILE), &self.copied.origin)?;
         let filed = head.map_or(published, |head| head.published.min(published));
-        let filed = (filed >> TILE_HEIGHT) << TILE_HEIGHT;
+        let filed = whole_bundles(filed);
         if let Some((_, size)) = last {
             self.copied.size = size;
         }

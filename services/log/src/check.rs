@@ -19,7 +19,7 @@ use crate::disk::Disk;
 use crate::error::Error;
 use crate::kind::Kind;
 use crate::mirror::Mirror;
-use crate::tree::{Overlay, PUBLIC, StoredLeaf, public_path};
+use crate::tree::{Overlay, StoredLeaf, issuer_path, public_path, tile_end};
 use crate::wal::{self, ChecksumKey};
 
 /// Tile levels that a 64-bit tree size can have.
@@ -200,7 +200,7 @@ impl<'a> Walk<'a> {
         let in_memory = in_memory
             .map(|tile| tile.bytes(TILE_WIDTH))
             .filter(|bytes| full(bytes, expected).is_some());
-        if file.is_none() && in_memory.is_some() && end(level, index) > self.known.filed {
+        if file.is_none() && in_memory.is_some() && tile_end(level, index) > self.known.filed {
             return Ok(in_memory.and_then(|bytes| full(&bytes, expected)));
         }
         let problem = match file {
@@ -288,7 +288,7 @@ impl<'a> Walk<'a> {
         let in_memory = self.known.overlay.bundles.get(&index).cloned();
         let file = self.read(&path)?;
         let problem = match &file {
-            None if in_memory.is_some() && end(0, index) > self.known.filed => return Ok(()),
+            None if in_memory.is_some() && tile_end(0, index) > self.known.filed => return Ok(()),
             None => Some("it is missing".to_owned()),
             Some(bytes) => self.bundle_problem(index, bytes, hashes),
         };
@@ -568,10 +568,6 @@ pub(crate) fn named_issuers(kind: Kind, bundle: &[u8]) -> Vec<Hash> {
     fingerprints
 }
 
-pub(crate) fn issuer_path(fingerprint: &Hash) -> String {
-    format!("{PUBLIC}/issuer/{}", hex::encode(fingerprint))
-}
-
 /// The hashes of a tile file that is full and has this root.
 fn full(bytes: &[u8], root: &Hash) -> Option<Vec<Hash>> {
     let hashes = parse_tile(bytes).ok()?;
@@ -581,9 +577,4 @@ fn full(bytes: &[u8], root: &Hash) -> Option<Vec<Hash>> {
 
 fn position(index: u64) -> usize {
     (index % u64::from(TILE_WIDTH)) as usize
-}
-
-/// The index after the last leaf below the full tile `(level, index)`.
-fn end(level: u8, index: u64) -> u64 {
-    (index + 1) << (u32::from(level + 1) * u32::from(TILE_HEIGHT))
 }

@@ -17,7 +17,7 @@ use crate::cosign::{WitnessMode, Witnesses};
 use crate::entry::rekor::LegacyDsse;
 use crate::error::Error;
 use crate::guard::{GuardMode, Memory};
-use crate::identity::LogIdentity;
+use crate::identity::{LogIdentity, is_name};
 use crate::kind::Kind;
 use crate::mirror::{Mirror, Signed};
 use crate::options::EngineOptions;
@@ -232,12 +232,7 @@ impl LogConfig {
 
     /// Name, kind and origin; refuses a name or URL that no log can have.
     pub(crate) fn identity(&self) -> Result<LogIdentity, Error> {
-        let named = !self.name.is_empty()
-            && self
-                .name
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        if !named {
+        if !is_name(&self.name) {
             return Err(self.unusable("name must be lower-case letters, digits and hyphens"));
         }
         let url = Url::parse(&self.url)

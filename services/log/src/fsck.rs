@@ -26,7 +26,7 @@ use crate::mirror::Mirror;
 use crate::open::{LOCK_FILE, STATE_FILE};
 use crate::publisher::CHECKPOINT_FILE;
 use crate::recover::{self, Recovered};
-use crate::tree::{Overlay, Snapshot, StoredLeaf, public_path};
+use crate::tree::{Overlay, Snapshot, StoredLeaf, public_path, whole_bundles};
 use crate::wal::{self, ChecksumKey};
 
 /// What a check found.
@@ -578,8 +578,4 @@ pub(crate) fn log_key(record: &IdentityRecord) -> Result<NoteKey, Error> {
         .kind
         .note_key(&record.origin, key)
         .map_err(|error| Error::corrupt(IDENTITY_FILE, error.to_string()))
-}
-
-fn whole_bundles(size: u64) -> u64 {
-    (size >> TILE_HEIGHT) << TILE_HEIGHT
 }

@@ -26,6 +26,12 @@ pub struct LogIdentity {
     pub origin: String,
 }
 
+/// Whether a log can have this name: it is in paths, metrics and names of files.
+pub(crate) fn is_name(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    !text.is_empty() && text.bytes().all(allowed)
+}
+
 /// What the folder says about the log in it. Written once.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]

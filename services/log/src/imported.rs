@@ -27,7 +27,7 @@ use crate::dedup;
 use crate::dedup::compact::Compactor;
 use crate::disk::{Disk, FileDisk};
 use crate::error::Error;
-use crate::identity::{IdentityRecord, LogIdentity};
+use crate::identity::{IdentityRecord, LogIdentity, is_name};
 use crate::intake::{Intake, Limits};
 use crate::kind::Kind;
 use crate::log::{Inner, Log};
@@ -237,12 +237,7 @@ impl ImportPlan {
 
     /// The key, if it is one that a log of this kind signs with.
     fn key(&self) -> Result<NoteKey, Error> {
-        let named = !self.name.is_empty()
-            && self
-                .name
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        if !named {
+        if !is_name(&self.name) {
             return Err(self.unusable("name must be lower-case letters, digits and hyphens"));
         }
         let key = NoteKey::from_vkey(&self.vkey).map_err(|error| self.unusable(error))?;

@@ -24,7 +24,7 @@ use crate::notes::Notes;
 use crate::publication::Publication;
 use crate::publisher::Publisher;
 use crate::sign::CheckpointSigner;
-use crate::tree::{NodeError, PUBLIC, PublishedHead, Snapshot, TileBytes, Tree};
+use crate::tree::{NodeError, PublishedHead, Snapshot, TileBytes, Tree, issuer_path};
 
 /// Proof that an entry is in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,8 +96,8 @@ pub(crate) struct Inner {
     pub(crate) threads: Mutex<Option<Threads>>,
 }
 
-#[derive(Debug)]
 /// The log's threads, and the lock they keep.
+#[derive(Debug)]
 pub(crate) struct Threads {
     pub(crate) sequencer: JoinHandle<()>,
     pub(crate) settler: JoinHandle<()>,
@@ -529,8 +529,4 @@ impl Log {
             cause: "a read panicked".into(),
         })?
     }
-}
-
-fn issuer_path(fingerprint: &Hash) -> String {
-    format!("{PUBLIC}/issuer/{}", hex::encode(fingerprint))
 }

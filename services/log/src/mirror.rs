@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use http::header::CONTENT_ENCODING;
+use sealwright_host::http::is_loopback;
 use sealwright_tlog::note::MAX_NOTE_BYTES;
 use sealwright_tlog::tile::{TILE_BYTES, TILE_WIDTH, TileId, TileKind};
 use sealwright_tlog::{Checkpoint, NoteKey};
@@ -63,13 +64,7 @@ impl Mirror {
             problem: problem.to_owned(),
         };
         let mut base = Url::parse(text).map_err(|error| unusable(&error.to_string()))?;
-        let here = match base.host() {
-            Some(url::Host::Ipv4(address)) => address.is_loopback(),
-            Some(url::Host::Ipv6(address)) => address.is_loopback(),
-            Some(url::Host::Domain(name)) => name == "localhost",
-            None => false,
-        };
-        if base.scheme() != "https" && !(base.scheme() == "http" && here) {
+        if base.scheme() != "https" && !(base.scheme() == "http" && is_loopback(&base)) {
             return Err(unusable(
                 "write an https address, an http address on this host, or a folder",
             ));

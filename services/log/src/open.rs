@@ -174,7 +174,7 @@ pub(crate) struct Start {
     cosigner: Option<Arc<dyn Cosigner>>,
 }
 
-/// An open log whose parts work when they are called: the two threads of a [`Log`] call them, or one thread, step by
+/// An open log whose parts work when they are called: the threads of a [`Log`] call them, or one thread, step by
 /// step: [`Intake::offer`], [`Sequencer::process`], [`Publisher::publish`].
 pub(crate) struct Engine {
     pub(crate) identity: LogIdentity,

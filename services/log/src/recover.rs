@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use sealwright_tlog::edge::FullTile;
 use sealwright_tlog::tile::{TILE_HEIGHT, TILE_WIDTH};
 use sealwright_tlog::{Checkpoint, NoteKey, RightEdge};
 
@@ -15,7 +14,7 @@ use crate::frozen;
 use crate::head::HeadRow;
 use crate::kind::Kind;
 use crate::publisher::CHECKPOINT_FILE;
-use crate::tree::{Overlay, Snapshot, StoredLeaf, Tree, edge_from_files};
+use crate::tree::{Overlay, Snapshot, StoredLeaf, Tree, edge_from_files, tile_end, whole_bundles};
 use crate::wal::{self, ChecksumKey, Frame, Scan};
 
 /// Bundles whose files a start reads again: at most 32 * 256 entries, some 26 MB of them with certificates.
@@ -129,10 +128,6 @@ pub(crate) fn require_recent_files(
     }
 }
 
-fn whole_bundles(size: u64) -> u64 {
-    (size >> TILE_HEIGHT) << TILE_HEIGHT
-}
-
 /// The checkpoint file, if there is one. It must carry this log's signature.
 pub(crate) fn public_checkpoint(
     disk: &dyn Disk,
@@ -216,7 +211,7 @@ impl<'a> Replay<'a> {
         if frame.end_index() >= self.filed {
             self.require_signed(&frame)?;
         }
-        full.retain(|tile| tile_end(tile) > self.filed);
+        full.retain(|tile| tile_end(tile.level, tile.index) > self.filed);
         self.overlay.tiles.extend(
             full.into_iter()
                 .map(|tile| ((tile.level, tile.index), Arc::new(tile.nodes))),
@@ -304,11 +299,6 @@ impl<'a> Replay<'a> {
         }
         Ok(Some((snapshot, self.overlay)))
     }
-}
-
-/// The index after the last leaf below a full tile.
-fn tile_end(tile: &FullTile) -> u64 {
-    (tile.index + 1) << (u32::from(tile.level + 1) * u32::from(TILE_HEIGHT))
 }
 
 fn bad_frame(frame: &Frame, problem: &str) -> Error {

@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
-use crate::check::{Known, Sources, Walk, issuer_path, named_issuers};
+use crate::check::{Known, Sources, Walk, named_issuers};
 use crate::config::LogConfig;
 use crate::disk::{Disk, FileDisk};
 use crate::error::Error;
@@ -42,13 +42,13 @@ use crate::kind::Kind;
 use crate::log::{Log, TreeHead};
 use crate::metrics::Metrics;
 use crate::mirror::{LogKeys, Mirror, Signed};
-use crate::open::{LOCK_FILE, STATE_FILE};
+use crate::open::{STATE_FILE, take_lock};
 use crate::options::EngineParts;
 use crate::place;
 use crate::publication::{COSIGNED_FILE, kept_note};
 use crate::publisher::CHECKPOINT_FILE;
 use crate::recover;
-use crate::tree::{Overlay, PUBLIC, Tree, edge_from_files};
+use crate::tree::{Overlay, PUBLIC, Tree, edge_from_files, issuer_path, whole_bundles};
 use crate::wal::{self, ChecksumKey, Frame};
 
 /// A restore is under way while this file is there.
@@ -218,12 +218,7 @@ impl Restore {
         let disk = FileDisk::open(dir)
             .map_err(|error| Error::disk("opening", dir.display().to_string(), error))?;
         let disk: Arc<dyn Disk> = Arc::new(disk);
-        let lock = disk.lock(LOCK_FILE).map_err(|error| match error.kind() {
-            std::io::ErrorKind::WouldBlock => Error::Locked {
-                dir: dir.to_owned(),
-            },
-            _ => Error::disk("locking", LOCK_FILE, error),
-        })?;
+        let lock = take_lock(&disk, dir)?;
         let record = IdentityRecord::read(&*disk)?.ok_or_else(not_a_log)?;
         Ok(Self {
             dir: dir.to_owned(),
@@ -829,10 +824,6 @@ impl Fetch {
             attempt += 1;
         }
     }
-}
-
-fn whole_bundles(size: u64) -> u64 {
-    (size >> TILE_HEIGHT) << TILE_HEIGHT
 }
 
 /// Freezes a log that is closed at the size it has, for good: it is opened, signs its last checkpoint, and is closed again.

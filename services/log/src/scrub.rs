@@ -19,6 +19,7 @@ use crate::log::Log;
 use crate::mirror::Mirror;
 use crate::notes::Topic;
 use crate::recover::public_checkpoint;
+use crate::tree::whole_bundles;
 
 /// Where the pass is; derived, so that a damaged or missing one begins a new pass.
 const STATE_FILE: &str = "scrub.json";
@@ -151,7 +152,7 @@ impl Scrub {
                 edge: &snapshot.edge,
                 overlay: &overlay,
                 partial: &[],
-                filed: (published >> TILE_HEIGHT) << TILE_HEIGHT,
+                filed: whole_bundles(published),
             };
             let sources = Sources {
                 repair: true,

@@ -82,6 +82,10 @@ pub(crate) struct Overlay {
 }
 
 impl Overlay {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tiles.is_empty() && self.bundles.is_empty()
+    }
+
     /// Bytes of memory that it takes, about.
     pub(crate) fn weight(&self) -> usize {
         let bundles = self.bundles.values();
@@ -472,6 +476,21 @@ fn place(index: u64) -> (u64, usize) {
         index >> TILE_HEIGHT,
         (index % u64::from(TILE_WIDTH)) as usize,
     )
+}
+
+/// How many of `size` entries are in bundles that are full.
+pub(crate) fn whole_bundles(size: u64) -> u64 {
+    (size >> TILE_HEIGHT) << TILE_HEIGHT
+}
+
+/// The index after the last leaf below the full tile `(level, index)`.
+pub(crate) fn tile_end(level: u8, index: u64) -> u64 {
+    (index + 1) << (u32::from(level + 1) * u32::from(TILE_HEIGHT))
+}
+
+/// Where an issuer certificate is in the log's folder, by the SHA-256 of its bytes.
+pub(crate) fn issuer_path(fingerprint: &Hash) -> String {
+    format!("{PUBLIC}/issuer/{}", hex::encode(fingerprint))
 }
 
 /// Where a tile is in the log's folder.

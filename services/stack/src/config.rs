@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use sealwright_crypto::{MemorySigner, PrivateKey};
 use sealwright_host::config::{ConfigError, parse};
+use sealwright_host::http::is_loopback;
 use sealwright_host::metrics::Registry;
 use sealwright_host::peers::{Peers, PeersConfig};
 use sealwright_host::run::HostConfig;
@@ -446,16 +447,6 @@ fn refuse_plaintext(key: &str, url: &str) -> Result<(), Error> {
         format!("{url:?} is plaintext to another host; use https"),
     )
     .into())
-}
-
-/// Whether a URL leads to this machine and nowhere else.
-pub(crate) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
 }
 
 fn signer_at(path: &Path) -> Result<MemorySigner, Error> {

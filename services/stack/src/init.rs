@@ -5,6 +5,7 @@ use std::path::Path;
 
 use sealwright_crypto::KeyType;
 use sealwright_host::SharedClock;
+use sealwright_host::http::is_loopback;
 use sealwright_host::metrics::Registry;
 use sealwright_host::peers::Peers;
 use sealwright_host::run::Server;
@@ -143,7 +144,7 @@ pub(crate) fn issuer_url(text: &str) -> Result<String, Error> {
         sealwright_host::config::ConfigError::unusable("oidc-issuer", format!("{text:?} {what}"))
     };
     let url = Url::parse(text).map_err(|error| refuse(&error.to_string()))?;
-    let secured = url.scheme() == "https" || url.scheme() == "http" && config::is_loopback(&url);
+    let secured = url.scheme() == "https" || url.scheme() == "http" && is_loopback(&url);
     if !secured || url.host_str().is_none() || text.contains(['"', '\\']) {
         return Err(refuse("is not an https URL, e.g. https://accounts.example.com").into());
     }

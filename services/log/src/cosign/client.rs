@@ -11,6 +11,7 @@ use futures::stream::FuturesUnordered;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use sealwright_crypto::BoxFuture;
+use sealwright_host::http::is_loopback;
 use sealwright_tlog::witness::{
     AddCheckpoint, MAX_RESPONSE_BYTES, SIZE_CONTENT_TYPE, parse_cosignatures, parse_size_body,
 };
@@ -313,13 +314,7 @@ impl One {
 /// Where checkpoints are sent, below the submission prefix `url`.
 fn endpoint(url: &str) -> Result<Url, String> {
     let mut endpoint = Url::parse(url).map_err(|error| format!("{url:?}: {error}"))?;
-    let here = match endpoint.host() {
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost",
-        None => false,
-    };
-    if endpoint.scheme() != "https" && !(endpoint.scheme() == "http" && here) {
+    if endpoint.scheme() != "https" && !(endpoint.scheme() == "http" && is_loopback(&endpoint)) {
         return Err(format!("{url:?} is neither https nor http on this host"));
     }
     if endpoint.query().is_some() || endpoint.fragment().is_some() {
