@@ -8,6 +8,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use sealwright_tlog::tile::{TILE_HEIGHT, TILE_WIDTH, TileId, TileKind, hashes_at_level};
 use tokio::sync::watch;
 
@@ -17,7 +18,7 @@ use crate::error::Error;
 use crate::head::{Head, HeadRow};
 use crate::intake::Intake;
 use crate::metrics::LogMetrics;
-use crate::tree::{Overlay, PUBLIC, Snapshot, Tree, public_path};
+use crate::tree::{Overlay, PUBLIC, Snapshot, Tree, public_path, whole_bundles};
 use crate::wal::Segments;
 
 /// How long the publisher waits after a full disk before it tries again.
@@ -64,8 +65,10 @@ struct State {
     draining: bool,
     /// The last round failed, most likely for want of space.
     full: bool,
-    /// Folders of partial tiles that are full now, and whose partial tiles a checkpoint that is shown still needs.
-    full_later: Vec<String>,
+    /// Folders of the partial tiles of tiles that are full now. They go, once no checkpoint that is shown needs them.
+    outgrown: Vec<String>,
+    /// The checkpoint whose files were put last.
+    put: Option<Bytes>,
 }
 
 impl Publisher {
@@ -230,12 +233,39 @@ impl Publisher {
         let shown = self.tree.shown();
         let snapshot = self.tree.snapshot();
         let overlay = self.tree.overlay();
-        let mut files = self.full_files(&overlay)?;
+        // A round may be for the index alone.
+        if !overlay.is_empty() || self.state().put.as_ref() != Some(&shown.note) {
+            self.put(&self.files(&overlay, &snapshot, shown.size)?)?;
+            self.put(&[(CHECKPOINT_FILE.to_owned(), shown.note.to_vec())])?;
+            self.state().put = Some(shown.note.clone());
+        }
+        let published = whole_bundles(snapshot.size());
+        self.record(head, &snapshot, published)?;
+        self.compactor.absorb(published)?;
+        self.outgrow(&overlay);
+        self.tree.settle(&overlay);
+        self.published.send_replace(shown.size);
+        // A start takes for filed what both the head and the public checkpoint cover, and the latter may be behind while
+        // witnesses are asked: the frames in between are still needed.
+        let covered = whole_bundles(shown.size);
+        self.segments.maintain(published.min(covered))?;
+        self.remove_partials(shown.size)?;
+        self.compact(&overlay)
+    }
+
+    /// Everything that a reader of the checkpoint of `shown` entries may ask for and that is in no file yet.
+    fn files(
+        &self,
+        overlay: &Overlay,
+        snapshot: &Snapshot,
+        shown: u64,
+    ) -> Result<Vec<(String, Vec<u8>)>, Error> {
+        let mut files = self.full_files(overlay)?;
         if self.options.static_partials {
-            files.extend(if shown.size == snapshot.size() {
-                self.partial_files(&snapshot)?
+            files.extend(if shown == snapshot.size() {
+                self.partial_files(snapshot)?
             } else {
-                self.partial_files_at(shown.size)?
+                self.partial_files_at(shown)?
             });
         }
         if self.tree.kind.max_attachment_bytes() > 0 {
@@ -247,19 +277,7 @@ impl Publisher {
             });
             files.extend(attached);
         }
-        self.put(&files)?;
-        self.put(&[(CHECKPOINT_FILE.to_owned(), shown.note.to_vec())])?;
-        let published = (snapshot.size() >> TILE_HEIGHT) << TILE_HEIGHT;
-        self.record(head, &snapshot, published)?;
-        self.compactor.absorb(published)?;
-        self.tree.settle(&overlay);
-        self.published.send_replace(shown.size);
-        // A start takes for filed what both the head and the public checkpoint cover, and the latter may be behind while
-        // witnesses are asked: the frames in between are still needed.
-        let covered = (shown.size >> TILE_HEIGHT) << TILE_HEIGHT;
-        self.segments.maintain(published.min(covered))?;
-        self.remove_partials(&overlay, shown.size)?;
-        self.compact(&overlay)
+        Ok(files)
     }
 
     /// A round's share of the index's upkeep. A full disk puts it off: what is known does not depend on it.
@@ -365,9 +383,8 @@ impl Publisher {
         head.swap(next)
     }
 
-    /// Removes the partial tiles of tiles that are full now, once no checkpoint that is shown needs them.
-    fn remove_partials(&self, overlay: &Overlay, shown: u64) -> Result<(), Error> {
-        let folder = |id| format!("{}.p", public_path(id));
+    /// Remembers which partial tiles are not needed any more, before the overlay forgets which tiles became full.
+    fn outgrow(&self, overlay: &Overlay) {
         let bundle = self.tree.kind.bundle();
         let bundles = overlay
             .bundles
@@ -377,23 +394,36 @@ impl Publisher {
             .tiles
             .keys()
             .map(|(level, index)| TileId::full(TileKind::Hashes(*level), *index));
-        let mut full = std::mem::take(&mut self.state().full_later);
-        full.extend(bundles.chain(tiles).map(folder));
-        let needed: Vec<String> = partial_ids(bundle, shown)
-            .map(|id| folder(TileId::full(id.kind, id.index)))
+        let folders = bundles.chain(tiles).map(partial_folder);
+        self.state().outgrown.extend(folders);
+    }
+
+    /// Removes outgrown partial tiles, but for those that the checkpoint of `shown` entries needs. What cannot be removed is
+    /// tried again in the next round.
+    fn remove_partials(&self, shown: u64) -> Result<(), Error> {
+        let needed: Vec<String> = partial_ids(self.tree.kind.bundle(), shown)
+            .map(partial_folder)
             .collect();
-        for folder in full {
-            if needed.contains(&folder) {
-                self.state().full_later.push(folder);
-                continue;
+        let outgrown = std::mem::take(&mut self.state().outgrown);
+        let (later, mut now): (Vec<_>, Vec<_>) = outgrown
+            .into_iter()
+            .partition(|folder| needed.contains(folder));
+        self.state().outgrown = later;
+        while let Some(folder) = now.pop() {
+            if let Err(error) = self.tree.disk.remove(&folder) {
+                let error = Error::disk("removing", &folder, error);
+                now.push(folder);
+                self.state().outgrown.extend(now);
+                return Err(error);
             }
-            self.tree
-                .disk
-                .remove(&folder)
-                .map_err(|error| Error::disk("removing", folder, error))?;
         }
         Ok(())
     }
+}
+
+/// Where the partial tiles of a tile are.
+fn partial_folder(id: TileId) -> String {
+    format!("{}.p", public_path(TileId::full(id.kind, id.index)))
 }
 
 /// The tiles and the bundle that are not full in the tree of `size` entries.

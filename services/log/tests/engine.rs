@@ -856,18 +856,13 @@ async fn a_frozen_log_says_so_for_ever_and_is_still_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_queued_before_a_freeze_is_logged_and_nothing_after() {
     let fixture = Fixture::new(Kind::Rekor);
-    let (disk, faults) = fixture.faulty();
-    let log = fixture.open_on(disk).await;
-    faults.hold();
+    let (log, faults) = fixture.held().await;
     let submit = |number: u64| {
         let log = log.clone();
         tokio::spawn(async move { log.submit(body(number)).await })
     };
     let blocker = submit(0);
-    while log.queue_depth().0 > 0 {
-        tokio::task::yield_now().await;
-    }
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    taken(&log).await;
     let queued_before = [submit(1), submit(2)];
     queued(&log, 2).await;
     let freezing = {
@@ -1095,6 +1090,22 @@ impl Fixture {
             faults,
         )
     }
+
+    /// An open log whose syncs wait until they are released.
+    async fn held(&self) -> (Log, Arc<Faults>) {
+        let (disk, faults) = self.faulty();
+        let log = self.open_on(disk).await;
+        faults.hold();
+        (log, faults)
+    }
+}
+
+/// Waits until the sequencer has taken what was submitted, and is held in the sync.
+async fn taken(log: &Log) {
+    while log.queue_depth().0 > 0 {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::sleep(Duration::from_millis(20)).await;
 }
 
 /// Waits until `count` entries are in the queue while the sequencer is held in a sync.
@@ -1533,22 +1544,58 @@ async fn equal_entries_in_flight_share_one_index() {
     log.shutdown().await;
 }
 
+/// A round that puts files and then finds no space for a spare segment leaves partial tiles that nobody needs; they go with
+/// the first round that finds space.
+#[tokio::test(flavor = "multi_thread")]
+async fn partial_tiles_that_a_full_disk_left_go_when_there_is_space() {
+    let mut fixture = Fixture::new(Kind::Rekor);
+    fixture.options.spare_segments = 0;
+    // All frames have room in the first one.
+    fixture.options.segment_bytes = 4 << 20;
+    fixture.open().await.shutdown().await;
+    fixture.options.spare_segments = 1;
+    let (disk, faults) = fixture.faulty();
+    Faults::set(&faults.full_segments, true);
+    let log = fixture.open_on(disk).await;
+    let bundles = fixture.folder.path().join("public/tile/entries");
+    let there = async |path: &str, wanted: bool| {
+        for _ in 0..4000 {
+            if bundles.join(path).exists() == wanted {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!(
+            "{path} is still {}",
+            if wanted { "missing" } else { "there" }
+        );
+    };
+    for number in 0..10 {
+        log.submit(body(number)).await.unwrap();
+    }
+    there("000.p/10", true).await;
+    for number in 10..260 {
+        log.submit(body(number)).await.unwrap();
+    }
+    there("000", true).await;
+    assert!(bundles.join("000.p").exists());
+    Faults::set(&faults.full_segments, false);
+    there("000.p", false).await;
+    log.shutdown().await;
+    assert!(bundles.join("001.p/4").exists());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_queue_refuses_and_forgets() {
     let mut fixture = Fixture::new(Kind::Rekor);
     fixture.options.queue_entries = 2;
-    let (disk, faults) = fixture.faulty();
-    let log = fixture.open_on(disk).await;
-    faults.hold();
+    let (log, faults) = fixture.held().await;
     let submit = |number: u64| {
         let log = log.clone();
         tokio::spawn(async move { log.submit(body(number)).await })
     };
     let blocker = submit(0);
-    while log.queue_depth().0 > 0 {
-        tokio::task::yield_now().await;
-    }
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    taken(&log).await;
     let waiting = [submit(1), submit(2)];
     queued(&log, 2).await;
     let refused = log.submit(body(3)).await.unwrap_err();
