@@ -139,6 +139,22 @@ struct Site {
 }
 
 impl Site {
+    /// A site that wrote so many entries, was copied, wrote more, and was mirrored: with the receipts of the first ones, and
+    /// where the copy is.
+    fn with_old_copy(first: usize, more: usize) -> anyhow::Result<(Self, Vec<Receipt>, PathBuf)> {
+        let mut site = Self::mirrored()?;
+        site.start()?;
+        let receipts = write(&site.base, first)?;
+        site.stop()?;
+        let old = site.beside("old");
+        copy(&site.dir(), &old)?;
+        site.start()?;
+        write(&site.base, more)?;
+        site.stop()?;
+        site.mirror()?;
+        Ok((site, receipts, old))
+    }
+
     fn fresh(section: &str) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let base = format!("http://{}:7700", own_address());
@@ -286,16 +302,7 @@ fn an_old_backup_is_refused_by_a_mirror_and_completed_from_it() -> anyhow::Resul
 
 #[test]
 fn a_mirror_that_lies_or_forks_restores_nothing() -> anyhow::Result<()> {
-    let mut site = Site::mirrored()?;
-    site.start()?;
-    let receipts = write(&site.base, 300)?;
-    site.stop()?;
-    let old = site.beside("old");
-    copy(&site.dir(), &old)?;
-    site.start()?;
-    write(&site.base, 300)?;
-    site.stop()?;
-    site.mirror()?;
+    let (mut site, receipts, old) = Site::with_old_copy(300, 300)?;
     let sound = site.beside("sound-mirror");
     copy(&site.beside("mirror"), &sound)?;
 
@@ -846,16 +853,7 @@ fn a_mirror_of_another_log_vouches_for_nothing() -> anyhow::Result<()> {
 /// A mirror that held something wrong left a log that could neither go on nor be frozen.
 #[test]
 fn a_restore_that_its_mirror_cannot_end_can_be_given_up() -> anyhow::Result<()> {
-    let mut site = Site::mirrored()?;
-    site.start()?;
-    let receipts = write(&site.base, 20)?;
-    site.stop()?;
-    let old = site.beside("old");
-    copy(&site.dir(), &old)?;
-    site.start()?;
-    write(&site.base, 300)?;
-    site.stop()?;
-    site.mirror()?;
+    let (mut site, receipts, old) = Site::with_old_copy(20, 300)?;
     let bundle = site.beside("mirror/tile/entries/001.p/64");
     let mut bytes = fs::read(&bundle)?;
     *bytes.get_mut(40).context("an entry")? ^= 1;
