@@ -523,6 +523,17 @@ fn statements(
     opened.collect()
 }
 
+/// The right edge of a mirror's tree, which leads to the root that its checkpoint signs.
+fn signed_edge(mirror: &Mirror, kind: Kind, checkpoint: &Checkpoint) -> Result<RightEdge, Error> {
+    let edge = edge_from_mirror(mirror, kind, checkpoint.size)?;
+    if edge.root() == checkpoint.root {
+        return Ok(edge);
+    }
+    let size = checkpoint.size;
+    let problem = format!("its tiles do not lead to its own checkpoint at size {size}");
+    Err(mirror.invalid("tile", problem))
+}
+
 /// Node hashes from a mirror's tiles, each tile led to the right edge, and the edge to the signed root: what cannot be proven
 /// with them is not in that tree.
 struct MirrorTiles<'a> {
@@ -534,15 +545,10 @@ struct MirrorTiles<'a> {
 
 impl<'a> MirrorTiles<'a> {
     fn new(mirror: &'a Mirror, kind: Kind, checkpoint: &Checkpoint) -> Result<Self, Error> {
-        let edge = edge_from_mirror(mirror, kind, checkpoint.size)?;
-        if edge.root() != checkpoint.root {
-            let problem = "its tiles do not lead to its own checkpoint";
-            return Err(mirror.invalid("tile", problem));
-        }
         Ok(Self {
             mirror,
             kind,
-            edge,
+            edge: signed_edge(mirror, kind, checkpoint)?,
             kept: Mutex::default(),
         })
     }
@@ -608,14 +614,7 @@ struct Fetch {
 impl Fetch {
     /// The whole story: files first, then the frame, then the checkpoint, then the head, then the switch.
     fn run(&self, progress: &dyn Fn(u64)) -> Result<usize, Error> {
-        let Checkpoint { size, root, .. } = self.signed.checkpoint;
-        let edge = edge_from_mirror(&self.mirror, self.kind, size)?;
-        if edge.root() != root {
-            return Err(self.mirror.invalid(
-                "tile",
-                format!("its tiles do not lead to its own checkpoint at size {size}"),
-            ));
-        }
+        let edge = signed_edge(&self.mirror, self.kind, &self.signed.checkpoint)?;
         let fetched = self.files(&edge, progress)?;
         let leaves = self.rest(&edge)?;
         let epoch = self.write_frame(&edge, leaves)?;
