@@ -163,7 +163,8 @@ impl LogService {
         }
     }
 
-    /// Opens one more log while the others serve.
+    /// Opens one more log while the others serve. One that is open already, by name, origin, folder and key, is left as it is:
+    /// whoever asked may ask again while the first request is still at work.
     ///
     /// # Errors
     /// As [`LogService::open`]; the logs that are open stay as they were.
@@ -184,6 +185,9 @@ impl LogService {
         let _adding = self.ground.adding.lock().await;
         let planned = self.ground.plan(config, signer)?;
         let all = self.shards.all();
+        if all.iter().any(|shard| shard.mark() == planned.mark()) {
+            return Ok(());
+        }
         planned.require_distinct(all.iter().map(|shard| shard.mark()))?;
         let log = planned.open(&self.ground).await?;
         let shard = planned.shard(log, &self.ground);
@@ -449,7 +453,7 @@ struct Planned {
 }
 
 /// What no two logs may share.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Mark {
     name: String,
     origin: String,

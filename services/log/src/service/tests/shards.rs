@@ -53,9 +53,15 @@ async fn a_log_that_comes_later_is_served_at_once_and_takes_entries_in_time() {
     let router = logs.router();
     let (config, signer) = fixture.successor("second", "http://second.example:7700");
     let key = NoteKey::for_log("second.example", signer.public_key().clone()).expect("a key");
-    logs.add(config, Some(Arc::new(signer)))
-        .await
-        .expect("added");
+    // Whoever is cut off asks again, and the first request is still at work.
+    let signer: Arc<dyn Signer> = Arc::new(signer);
+    let (first, again) = tokio::join!(
+        logs.add(config.clone(), Some(signer.clone())),
+        logs.add(config, Some(signer))
+    );
+    first.and(again).expect("added");
+    let named = logs.status().into_iter();
+    assert_eq!(named.filter(|shard| shard.name == "second").count(), 1);
 
     let staged = submit(&router, "second.example", b"early").await;
     assert_eq!(
