@@ -417,7 +417,11 @@ fn a_rotation_that_is_killed_anywhere_ends_well() -> anyhow::Result<()> {
         thread::sleep(Duration::from_millis(4 * round));
         if let Some(status) = verb.try_wait()? {
             let said = fs::read_to_string(&said)?;
-            ensure!(status.success(), "the verb failed in round {round}: {said}");
+            ensure!(
+                status.success(),
+                "the verb failed in round {round}: {said}\n{}",
+                daemon.stderr()
+            );
             break;
         }
         verb.kill()?;

@@ -46,6 +46,7 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -390,6 +391,24 @@ impl Drop for Running {
         self.closing.cancel();
         self.cut.cancel();
     }
+}
+
+/// Runs `work` to its end, also when whoever awaits it goes away: a client that hangs up takes the future of its handler with
+/// it, and work that must not stop in the middle, or release a lock before it is done, is not a handler's to drop.
+///
+/// # Errors
+/// What `work` says; `cut` makes the error for work that panicked.
+pub async fn to_the_end<T, E>(
+    work: impl Future<Output = Result<T, E>> + Send + 'static,
+    cut: impl FnOnce(JoinError) -> E,
+) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: Send + 'static,
+{
+    tokio::spawn(work)
+        .await
+        .unwrap_or_else(|error| Err(cut(error)))
 }
 
 /// Completes when the process is told to go; gives the signal's name. SIGHUP, a terminal that was closed, ends it as cleanly as

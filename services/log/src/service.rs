@@ -12,6 +12,7 @@ use sealwright_crypto::{PublicKey, Signer};
 use sealwright_host::SharedClock;
 use sealwright_host::health::Check;
 use sealwright_host::metrics::Registry;
+use sealwright_host::run::to_the_end;
 use sealwright_pki::Certificate;
 use tokio::sync::Mutex;
 
@@ -174,7 +175,7 @@ impl LogService {
         signer: Option<Arc<dyn Signer>>,
     ) -> Result<(), Error> {
         let service = self.clone();
-        to_the_end(async move { service.add_now(config, signer).await }).await
+        change(async move { service.add_now(config, signer).await }).await
     }
 
     async fn add_now(
@@ -220,7 +221,7 @@ impl LogService {
     /// [`Error::NoSuchLog`]; whatever keeps the last checkpoint from being written, and then the log goes on as before.
     pub async fn freeze(&self, name: &str) -> Result<ShardStatus, Error> {
         let shard = self.shard(name)?;
-        to_the_end(async move {
+        change(async move {
             if shard.gate.state() != ShardState::Imported {
                 shard.log.freeze().await?;
                 shard.gate.close();
@@ -389,14 +390,13 @@ impl LogService {
 }
 
 /// Whoever asked may go away in the middle; a log that is open and in no set would keep its folder locked.
-async fn to_the_end<T: Send + 'static>(
+async fn change<T: Send + 'static>(
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
-    tokio::spawn(work).await.unwrap_or_else(|_| {
-        Err(Error::Stopped {
-            cause: "changing the set of logs panicked".into(),
-        })
-    })
+    let cut = |_| Error::Stopped {
+        cause: "changing the set of logs panicked".into(),
+    };
+    to_the_end(work, cut).await
 }
 
 fn said(shard: &Shard) -> Result<(), String> {

@@ -9,6 +9,7 @@ use sealwright_crypto::{Signer, sha256};
 use sealwright_host::SharedClock;
 use sealwright_host::health::Check;
 use sealwright_host::metrics::Registry;
+use sealwright_host::run::to_the_end;
 use sealwright_proto::sealwright::trust::v1 as wire;
 use sealwright_tuf::{Envelope, Expiry, Metadata, Role, Signature, Targets};
 use tokio::sync::Mutex;
@@ -732,7 +733,12 @@ impl Shared {
         staged_view(&*self.inner.lock().await)
     }
 
-    pub(crate) async fn publish(&self) -> Result<Vec<RoleStatus>, Error> {
+    pub(crate) async fn publish(self: &Arc<Self>) -> Result<Vec<RoleStatus>, Error> {
+        let shared = self.clone();
+        publication(async move { shared.publish_staged().await }).await
+    }
+
+    async fn publish_staged(&self) -> Result<Vec<RoleStatus>, Error> {
         let now = self.clock.unix();
         let mut inner = self.inner.lock().await;
         let staged = inner.state.staged().cloned().ok_or(Error::NothingStaged)?;
@@ -848,7 +854,15 @@ impl Shared {
             .collect())
     }
 
-    pub(crate) async fn publish_root(&self, bytes: &[u8]) -> Result<Vec<RoleStatus>, Error> {
+    pub(crate) async fn publish_root(
+        self: &Arc<Self>,
+        bytes: &[u8],
+    ) -> Result<Vec<RoleStatus>, Error> {
+        let (shared, bytes) = (self.clone(), bytes.to_vec());
+        publication(async move { shared.publish_this_root(&bytes).await }).await
+    }
+
+    async fn publish_this_root(&self, bytes: &[u8]) -> Result<Vec<RoleStatus>, Error> {
         let now = self.clock.unix();
         let mut inner = self.inner.lock().await;
         let (write, root) = inner.repository.plan_root(bytes)?;
@@ -867,11 +881,16 @@ impl Shared {
         Ok(self.roles())
     }
 
-    async fn renew_if_due(&self) -> Result<bool, Error> {
+    async fn renew_if_due(self: &Arc<Self>) -> Result<bool, Error> {
         self.renew(false).await
     }
 
-    async fn renew(&self, force: bool) -> Result<bool, Error> {
+    async fn renew(self: &Arc<Self>, force: bool) -> Result<bool, Error> {
+        let shared = self.clone();
+        publication(async move { shared.resign(force).await }).await
+    }
+
+    async fn resign(&self, force: bool) -> Result<bool, Error> {
         let now = self.clock.unix();
         let mut inner = self.inner.lock().await;
         let planned = inner
@@ -1018,6 +1037,17 @@ fn tolerate_expired(outcome: Result<(), Error>) -> Result<(), Error> {
         },
         outcome => outcome,
     }
+}
+
+/// What writes the repository is not ended by whoever asked for it and goes away: the lock would be given up while files are
+/// still written, and what was published would not be remembered.
+async fn publication<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    let cut = |error| Error::Corrupt {
+        what: format!("a publication was cut short: {error}"),
+    };
+    to_the_end(work, cut).await
 }
 
 /// Writes in order, off the threads that serve requests.

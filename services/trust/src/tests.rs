@@ -927,6 +927,30 @@ async fn a_write_that_fails_loses_nothing() {
     outcome.unwrap();
 }
 
+/// A client that hangs up takes the future of its request with it. Two publications then wrote the same files, and what was
+/// published was not remembered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publication_goes_on_when_whoever_asked_goes_away() {
+    let mut world = World::new();
+    let (trust, keys) = {
+        world.start().await.shutdown().await;
+        world.services.0.push(log("127.0.0.2"));
+        world.open().await
+    };
+    trust.ask(vec![world.services.channel()]);
+    trust.gather().await.unwrap().expect("a new log");
+    trust.sign_with(&keys.targets).await.unwrap();
+    let asked = tokio::time::timeout(std::time::Duration::ZERO, trust.publish()).await;
+    let again = trust.publish().await;
+    assert!(
+        asked.is_err() && matches!(again, Err(Error::NothingStaged)),
+        "{asked:?} {again:?}"
+    );
+    assert_eq!(trust.documents().await.unwrap().trusted_root.tlogs.len(), 2);
+    let (_, outcome) = follow(&trust, fresh(&trust).await).await;
+    outcome.unwrap();
+}
+
 fn judged(holder: &Holder, change: impl FnOnce(&mut wire::Material)) -> Option<MaterialFault> {
     let challenge = [7; CHALLENGE_LENGTH];
     let mut material = holder.answer(&challenge);
